@@ -1,0 +1,96 @@
+#pragma once
+// Every bound on what a peer, a file or the network can make us hold, wait for or count, in one place. A test accompanies each: accepted at
+// the limit, refused one beyond.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace p2p::limits {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Text and addresses
+inline constexpr std::size_t base_text = 128;        // characters of a base58/32/36 text; decoding costs the square of it
+inline constexpr std::size_t multiaddr_text = 1024;  // characters
+inline constexpr std::size_t multiaddr_bytes = 512;  // bytes
+inline constexpr std::size_t multiaddr_parts = 16;   // protocols in one address
+inline constexpr std::size_t public_key = 1200;      // bytes of a PublicKey protobuf; RSA-8192 takes 1,062
+
+// Multistream-select
+inline constexpr std::size_t multistream_message = 1024;  // bytes with the newline, as go and js have it
+inline constexpr std::size_t multistream_proposals = 64;  // proposals in one negotiation
+
+// Noise
+inline constexpr std::size_t noise_frame = 65535;  // bytes behind the 2-byte length
+inline constexpr std::size_t noise_plaintext = noise_frame - 16;
+inline constexpr std::size_t noise_write = 32 * 1024;  // plaintext bytes that we put into one record: fits the cache
+inline constexpr std::size_t noise_muxers = 100;       // entries of an early-muxer list that are looked at
+
+// Muxers
+inline constexpr std::uint32_t yamux_initial_window = 256 * 1024;    // bytes; fixed by the protocol
+inline constexpr std::uint32_t yamux_max_window = 16 * 1024 * 1024;  // bytes a stream may grow to
+inline constexpr std::size_t connection_window =
+    64 * 1024 * 1024;                                     // bytes of receive window beyond the initial ones, all streams of a connection
+inline constexpr std::size_t mplex_frame = 1024 * 1024;   // bytes of data in a frame
+inline constexpr std::size_t mux_write = 16 * 1024;       // bytes of data that we put into one frame; rust's peers use the same
+inline constexpr std::size_t mplex_buffer = 1024 * 1024;  // bytes a stream may leave unread before the connection stops reading
+inline constexpr seconds mplex_unread{5};                 // how long the connection waits for such a stream's reader, then resets it
+inline constexpr std::size_t streams_inbound = 256;       // open streams of a connection that the peer opened
+inline constexpr std::size_t streams_outbound = 256;      // open streams of a connection that we opened
+inline constexpr std::size_t control_frames = 4096;       // bytes of frames owed to a peer that does not read; 341 yamux headers
+inline constexpr std::size_t tombstones = 256;            // closed mplex ids remembered to tell late frames from wrong ones
+
+// Connections
+inline constexpr std::size_t write_buffer = 256 * 1024;  // bytes of ciphertext waiting for the socket; writers wait above it
+inline constexpr seconds handshake{10};                  // from accept or dial to a muxed connection
+inline constexpr seconds negotiation{10};                // of a stream's protocol
+inline constexpr std::size_t negotiating_streams = 128;  // inbound streams of a connection whose protocol is not agreed on yet
+inline constexpr std::size_t pending_handshakes = 64;    // inbound, in all
+inline constexpr std::size_t connections = 256;          // inbound and outbound, in all
+inline constexpr std::size_t connections_per_address = 64;
+inline constexpr seconds dial{5};                 // TCP connect to one address
+inline constexpr std::size_t dial_addresses = 8;  // addresses of one peer that are tried
+inline constexpr seconds close_flush{2};          // for what is still to be written when a connection is closed in good order
+
+// Identify and ping
+inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one message
+inline constexpr std::size_t identify_messages = 10;       // messages of one answer
+inline constexpr seconds identify_wait{5};
+inline constexpr std::size_t identify_protocols = 256;
+inline constexpr std::size_t identify_addresses = 64;
+inline constexpr std::size_t protocol_name = 256;  // bytes
+inline constexpr std::size_t agent_version = 256;  // bytes kept of a peer's agent version
+inline constexpr seconds ping_wait{20};
+inline constexpr std::size_t ping_streams = 2;  // inbound a connection; the oldest makes room
+
+// mDNS
+inline constexpr std::size_t mdns_packet = 9000;          // bytes read; RFC 6762 section 17
+inline constexpr std::size_t mdns_packet_out = 1400;      // bytes sent
+inline constexpr std::size_t mdns_records = 256;          // records looked at in a packet
+inline constexpr std::size_t mdns_addresses = 32;         // addresses kept of a peer
+inline constexpr std::size_t mdns_peers = 256;            // peers kept
+inline constexpr seconds mdns_ttl{120};                   // of what we announce
+inline constexpr seconds mdns_ttl_max{3600};              // what we believe at most
+inline constexpr seconds mdns_legacy_ttl{10};             // RFC 6762 section 6.7
+inline constexpr unsigned mdns_unicast_rate = 20;         // unicast answers to one source a second, and at once
+inline constexpr std::size_t mdns_unicast_sources = 256;  // sources remembered for it
+
+// Tasks
+inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the length varint
+inline constexpr std::size_t info_frame = 64 * 1024;
+inline constexpr std::size_t update_text = 64 * 1024;  // bytes of text in one update
+inline constexpr std::size_t json_depth = 32;
+inline constexpr std::size_t task_type = 64;  // characters
+inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
+inline constexpr std::uint64_t linger_ms_max = 60'000;
+inline constexpr seconds task_wait{30};                   // for the task on a stream opened for one
+inline constexpr std::size_t envelope_margin = 1024;      // bytes that the envelope adds around a payload, at most
+inline constexpr seconds close_wait{10};                  // for a peer to close its side of a stream that is answered
+inline constexpr seconds result_margin{1};                // that a requester waits beyond the time it said
+inline constexpr std::size_t task_streams = 512;          // task streams served at once, all connections
+inline constexpr std::size_t pool_threshold = 64 * 1024;  // bytes of payload from which signatures are made and checked on the worker pool
+inline constexpr std::size_t text_shown = 300;            // bytes of a peer's text repeated in a message of ours
+
+}  // namespace p2p::limits

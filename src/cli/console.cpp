@@ -1,0 +1,130 @@
+#include "cli/console.hpp"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+#include <boost/json/serialize.hpp>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace p2p::cli {
+namespace {
+
+class SpdLogger final : public Logger {
+ public:
+  explicit SpdLogger(spdlog::level::level_enum level) : logger_("p2p-agent", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
+    logger_.set_level(level);
+    logger_.set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  }
+
+  bool wants(Level level) const noexcept override { return logger_.should_log(of(level)); }
+  void write(Level level, std::string_view message) override {
+    if (wants(level)) logger_.log(of(level), "{}", escaped(message));
+  }
+
+ private:
+  static spdlog::level::level_enum of(Level level) noexcept {
+    switch (level) {
+      case Level::debug: return spdlog::level::debug;
+      case Level::info: return spdlog::level::info;
+      case Level::warn: return spdlog::level::warn;
+      case Level::error: return spdlog::level::err;
+    }
+    return spdlog::level::err;
+  }
+
+  spdlog::logger logger_;
+};
+
+std::string_view reason_of(Exit exit) {
+  switch (exit) {
+    case Exit::usage: return "usage";
+    case Exit::no_peer: return "no_peer";
+    case Exit::connection: return "connect";
+    case Exit::timeout: return "timeout";
+    case Exit::unverified: return "verify";
+    case Exit::interrupted: return "interrupted";
+    default: return "bug";
+  }
+}
+
+}  // namespace
+
+Failure connect_failure_of(const boost::system::system_error& error) {
+  return {is(error, Errc::unverified) ? Exit::unverified : Exit::connection, message_of(error)};
+}
+
+Failure failure_of(const boost::system::system_error& error) {
+  const std::string message = message_of(error);
+  if (error.code().category() != error_category()) return {Exit::connection, message};
+  switch (static_cast<Errc>(error.code().value())) {
+    case Errc::invalid: return {Exit::usage, message};
+    case Errc::no_peer:
+    case Errc::unsupported: return {Exit::no_peer, message};
+    case Errc::timed_out: return {Exit::timeout, message};
+    case Errc::unverified: return {Exit::unverified, message};
+    default: return {Exit::connection, message};
+  }
+}
+
+std::string escaped(std::string_view text, bool lines) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // The C1 controls, two bytes in UTF-8, act on terminals as well.
+    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if ((byte >= 0x20 && byte != 0x7f && !c1) || (lines && (byte == '\n' || byte == '\t'))) {
+      out += text[i];
+      continue;
+    }
+    char digits[8];
+    std::snprintf(digits, sizeof digits, "\\x%02x", c1 ? static_cast<unsigned char>(text[++i]) : byte);
+    out += digits;
+  }
+  return out;
+}
+
+Console::Console(bool json)
+    : json_(json), terminal_(isatty(STDOUT_FILENO) != 0), colours_(terminal_ && std::getenv("NO_COLOR") == nullptr) {}
+
+void Console::event(const boost::json::object& event) const {
+  if (!json_) return;
+  std::fprintf(stdout, "%s\n", boost::json::serialize(event).c_str());
+  std::fflush(stdout);
+}
+
+void Console::line(std::string_view text) const {
+  if (json_) return;
+  std::fprintf(stdout, "%.*s\n", static_cast<int>(text.size()), text.data());
+  std::fflush(stdout);
+}
+
+void Console::output(std::string_view text) const {
+  if (json_) return;
+  const std::string shown = terminal_ ? escaped(text, true) : std::string(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+  std::fflush(stdout);
+}
+
+void Console::failure(const Failure& failure) const {
+  std::fprintf(stderr, "p2p-agent: %s\n", escaped(failure.what()).c_str());
+  if (failure.told) return;
+  event({{"event", "error"}, {"reason", reason_of(failure.exit)}, {"message", failure.what()}, {"exit", static_cast<int>(failure.exit)}});
+}
+
+std::string Console::bold(std::string_view text) const { return colours_ ? "\x1b[1m" + std::string(text) + "\x1b[0m" : std::string(text); }
+std::string Console::dim(std::string_view text) const { return colours_ ? "\x1b[2m" + std::string(text) + "\x1b[0m" : std::string(text); }
+
+std::unique_ptr<Logger> make_logger(const std::string& level) {
+  const spdlog::level::level_enum known = spdlog::level::from_str(level);
+  if (known == spdlog::level::off && level != "off") {
+    throw Failure(Exit::usage, "'" + level + "' is no log level; give debug, info, warn, error or off");
+  }
+  return std::make_unique<SpdLogger>(known);
+}
+
+double milliseconds_of(Duration duration) { return std::round(std::chrono::duration<double, std::micro>(duration).count()) / 1000; }
+
+}  // namespace p2p::cli

@@ -1,0 +1,149 @@
+#include "cli/session.hpp"
+
+#include <unistd.h>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+
+namespace p2p::cli {
+
+struct Signals::Set : std::enable_shared_from_this<Set> {
+  Set(const Loop& loop, std::function<void()> call) : signals(loop, SIGINT, SIGTERM), on_signal(std::move(call)) {}
+
+  void wait() {
+    signals.async_wait([self = shared_from_this()](const boost::system::error_code& error, int) {
+      if (error || !self->on_signal) return;
+      self->on_signal();
+      self->wait();
+    });
+  }
+
+  boost::asio::signal_set signals;
+  std::function<void()> on_signal;
+};
+
+Signals::Signals(const Loop& loop, std::function<void()> on_signal) : set_(std::make_shared<Set>(loop, std::move(on_signal))) {
+  set_->wait();
+}
+
+Signals::~Signals() {
+  set_->on_signal = nullptr;
+  set_->signals.cancel();
+}
+
+PeerName parse_peer(const std::string& text) {
+  if (!text.starts_with('/')) {
+    const Result<PeerId> id = PeerId::from_text(text);
+    if (!id)
+      throw Failure(Exit::usage, "'" + text + "' is no peer: give a PeerId (12D3Koo…) or an address such as /ip4/192.168.1.7/tcp/4001");
+    return {std::nullopt, *id};
+  }
+  const Result<Multiaddr> address = Multiaddr::from_text(text);
+  if (!address) {
+    throw Failure(Exit::usage,
+                  "'" + text + "' is no multiaddr (" + address.error().reason + "): give one such as /ip4/192.168.1.7/tcp/4001");
+  }
+  if (const Result<TcpAddress> tcp = tcp_address(*address); !tcp || tcp->port == 0) {
+    throw Failure(Exit::usage, "'" + text + "' cannot be dialled: give an ip4, ip6 or dns address over tcp, with a port");
+  }
+  return {*address, address->peer_id()};
+}
+
+namespace {
+
+AgentOptions agent_options(const CommonOptions& options, bool mdns) {
+  AgentOptions agent;
+  agent.muxers = parse_muxers(options.muxers);
+  agent.mdns = mdns;
+  agent.interfaces = options.interfaces;
+  return agent;
+}
+
+Awaitable<void> run_agent(Agent& agent, const std::function<Awaitable<Exit>()>& work, Exit& exit) {
+  std::exception_ptr failure;
+  try {
+    agent.start();
+    exit = co_await work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await agent.stop();
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+Session::Session(const CommonOptions& options, bool mdns)
+    : console_(options.json),
+      logger_(make_logger(options.log_level)),
+      system_(logger_.get()),
+      agent_(system_.environment(), KeyPair::generate(system_.random()), agent_options(options, mdns)),
+      pausing_(system_.environment().clock, system_.loop()) {}
+
+Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
+  Exit exit = Exit::bug;
+  auto signals = std::make_unique<Signals>(system_.loop(), [this] {
+    if (interrupted_) _exit(static_cast<int>(Exit::interrupted));
+    interrupted_ = true;
+    pausing_.notify();
+    agent_.close();
+  });
+  const auto whole = [&]() -> Awaitable<void> {
+    std::exception_ptr failure;
+    try {
+      co_await run_agent(agent_, work, exit);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    signals.reset();
+    if (failure) std::rethrow_exception(failure);
+  };
+  try {
+    system_.run(whole());
+  } catch (const boost::system::system_error& error) {
+    if (interrupted_) throw Failure(Exit::interrupted, "interrupted");
+    throw failure_of(error);
+  } catch (const Failure&) {
+    if (interrupted_) throw Failure(Exit::interrupted, "interrupted");
+    throw;
+  }
+  return interrupted_ ? Exit::interrupted : exit;
+}
+
+Awaitable<void> Session::pause(Duration duration) {
+  pausing_.set(now() + duration);
+  co_await pausing_.wait();
+  pausing_.clear();
+  if (interrupted_) fail(Errc::cancelled, "interrupted");
+}
+
+Awaitable<std::optional<PeerId>> Session::next_discovered(Time deadline) {
+  try {
+    co_return co_await agent_.next_discovered(deadline);
+  } catch (const boost::system::system_error& error) {
+    if (!is(error, Errc::no_peer) || interrupted_) throw;
+  }
+  co_return std::nullopt;
+}
+
+Awaitable<PeerId> Session::connect(PeerName peer, Time deadline) {
+  if (peer.address) {
+    std::vector<Multiaddr> addresses(1, *peer.address);
+    const Connection* const connection = co_await agent_.connect(std::move(addresses), peer.id);
+    co_return connection->peer();
+  }
+  while (agent_.discovered_addresses(*peer.id).empty()) {
+    if (!co_await next_discovered(deadline)) throw nobody(peer.id);
+  }
+  const Connection* const connection = co_await agent_.connect(*peer.id);
+  co_return connection->peer();
+}
+
+Failure Session::nobody(const std::optional<PeerId>& asked) const {
+  const std::string links = agent_.discovery_links();
+  return {Exit::no_peer,
+          (asked ? asked->text() + " was not found" : "no agent was found") + " in time" + (links.empty() ? "" : " on " + links) +
+              ": check that `p2p-agent serve` runs on this network and that no firewall blocks UDP port 5353, or name it by its address "
+              "with --peer"};
+}
+
+}  // namespace p2p::cli

@@ -1,0 +1,59 @@
+#pragma once
+// What every command that goes to the network shares: the system, the signals, and one agent from start to stop.
+
+#include "cli/commands.hpp"
+#include "network/agent.hpp"
+#include "network/system.hpp"
+
+#include <exception>
+#include <functional>
+#include <memory>
+
+namespace p2p::cli {
+
+/// Calls `on_signal` on the loop for SIGINT and SIGTERM while it lives.
+class Signals {
+ public:
+  Signals(const Loop& loop, std::function<void()> on_signal);
+  ~Signals();
+
+ private:
+  struct Set;
+  std::shared_ptr<Set> set_;
+};
+
+/// A command's agent, which neither listens nor announces itself.
+class Session {
+ public:
+  /// `mdns`: whether peers must be found.
+  Session(const CommonOptions& options, bool mdns);
+
+  /// Starts the agent, does `work`, stops the agent. The first signal closes the agent, which wakes `work` with an error; a second one ends
+  /// the process. Throws Failure.
+  Exit run(const std::function<Awaitable<Exit>()>& work);
+
+  Agent& agent() noexcept { return agent_; }
+  const Console& console() const noexcept { return console_; }
+  System& system() noexcept { return system_; }
+  Time now() { return system_.environment().clock.now(); }
+
+  /// Connects to a peer that the user named; discovery has until `deadline` to find one that is named by its PeerId alone. Throws
+  /// system_error; Failure when it is not found.
+  Awaitable<PeerId> connect(PeerName peer, Time deadline);
+  /// Waits; throws when the command is interrupted meanwhile.
+  Awaitable<void> pause(Duration duration);
+  /// The next peer that discovery finds, or nothing at `deadline`.
+  Awaitable<std::optional<PeerId>> next_discovered(Time deadline);
+  /// What to say when nobody was found in time.
+  Failure nobody(const std::optional<PeerId>& asked = std::nullopt) const;
+
+ private:
+  Console console_;
+  std::unique_ptr<Logger> logger_;
+  System system_;
+  Agent agent_;
+  bool interrupted_ = false;
+  Alarm pausing_;
+};
+
+}  // namespace p2p::cli

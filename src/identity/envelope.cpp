@@ -1,0 +1,55 @@
+#include "identity/envelope.hpp"
+
+#include "base/coding.hpp"
+#include "identity.pb.h"
+
+namespace p2p {
+namespace {
+
+Bytes signed_bytes(std::string_view domain, ByteView payload_type, ByteView payload) {
+  Bytes message;
+  message.reserve(3 * max_uvarint_size + domain.size() + payload_type.size() + payload.size());
+  for (const ByteView part : {as_bytes(domain), payload_type, payload}) {
+    put_uvarint(message, part.size());
+    append(message, part);
+  }
+  return message;
+}
+
+}  // namespace
+
+Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView payload_type, ByteView payload) {
+  const auto signature = keys.sign(signed_bytes(domain, payload_type, payload));
+  proto::Envelope envelope;
+  envelope.set_public_key(keys.public_key().encoded().data(), keys.public_key().encoded().size());
+  envelope.set_payload_type(payload_type.data(), payload_type.size());
+  envelope.set_payload(payload.data(), payload.size());
+  envelope.set_signature(signature.data(), signature.size());
+  Bytes encoded(envelope.ByteSizeLong());
+  envelope.SerializeWithCachedSizesToArray(encoded.data());
+  return encoded;
+}
+
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain) {
+  proto::Envelope envelope;
+  if (!envelope.ParseFromArray(encoded.data(), static_cast<int>(encoded.size()))) return Error{Errc::malformed, "not an envelope"};
+  TRY_ASSIGN(PublicKey signer, PublicKey::decode(as_bytes(envelope.public_key())));
+  const ByteView type = as_bytes(envelope.payload_type());
+  const ByteView payload = as_bytes(envelope.payload());
+  if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
+    return Error{Errc::unverified, "the envelope's signature does not hold"};
+  }
+  return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}};
+}
+
+Bytes encode_peer_record(const PeerId& id, std::uint64_t sequence, const std::vector<Bytes>& addresses) {
+  proto::PeerRecord record;
+  record.set_peer_id(id.bytes().data(), id.bytes().size());
+  record.set_seq(sequence);
+  for (const Bytes& address : addresses) record.add_addresses()->set_multiaddr(address.data(), address.size());
+  Bytes encoded(record.ByteSizeLong());
+  record.SerializeWithCachedSizesToArray(encoded.data());
+  return encoded;
+}
+
+}  // namespace p2p

@@ -1,0 +1,162 @@
+#include "identity/identity.hpp"
+
+#include "base/base58.hpp"
+#include "base/coding.hpp"
+#include "base/limits.hpp"
+#include "crypto/crypto.hpp"
+#include "identity.pb.h"
+
+#include <algorithm>
+
+namespace p2p {
+namespace {
+
+constexpr std::uint64_t identity_hash = 0x00;
+constexpr std::uint64_t sha2_256_hash = 0x12;
+constexpr std::uint64_t cid_version_1 = 1;
+constexpr std::uint64_t libp2p_key_codec = 0x72;
+constexpr std::size_t max_inlined_key = 42;
+
+std::string encode_key(PublicKey::Type type, ByteView data) {
+  proto::Key key;
+  key.set_type(static_cast<proto::KeyType>(type));
+  key.set_data(data.data(), data.size());
+  return key.SerializeAsString();
+}
+
+// ParseFromArray would write to stderr about each missing field, as often as a peer likes.
+bool parse(proto::Key& key, ByteView protobuf) {
+  return key.ParsePartialFromArray(protobuf.data(), static_cast<int>(protobuf.size())) && key.IsInitialized();
+}
+
+std::array<std::uint8_t, 64> secret_of(const std::array<std::uint8_t, 32>& seed) {
+  std::array<std::uint8_t, 64> secret;
+  std::copy(seed.begin(), seed.end(), secret.begin());
+  const crypto::Key public_key = crypto::ed25519_public(seed);
+  std::copy(public_key.begin(), public_key.end(), secret.begin() + 32);
+  return secret;
+}
+
+}  // namespace
+
+PublicKey::PublicKey(Type type, ByteView data) : type_(type), data_(data.begin(), data.end()), encoded_(to_bytes(encode_key(type, data))) {}
+
+Result<PublicKey> PublicKey::decode(ByteView protobuf) {
+  if (protobuf.size() > limits::public_key) return Error{Errc::too_large, "public key above its limit"};
+  proto::Key key;
+  if (!parse(key, protobuf)) return Error{Errc::malformed, "not a public key"};
+  PublicKey decoded(static_cast<Type>(key.type()), as_bytes(key.data()));
+  if (!equal(decoded.encoded(), protobuf)) return Error{Errc::malformed, "public key is not in its canonical form"};
+  if (decoded.type_ == Type::ed25519 && decoded.data_.size() != 32) return Error{Errc::malformed, "Ed25519 key of a wrong size"};
+  if (decoded.type_ == Type::secp256k1 && decoded.data_.size() != 33) return Error{Errc::malformed, "secp256k1 key of a wrong size"};
+  return decoded;
+}
+
+bool PublicKey::verify(ByteView message, ByteView signature) const noexcept {
+  switch (type_) {
+    case Type::rsa: return crypto::rsa_verify(data_, message, signature);
+    case Type::ed25519: return crypto::ed25519_verify(data_, message, signature);
+    case Type::secp256k1: return crypto::secp256k1_verify(data_, message, signature);
+    case Type::ecdsa: return crypto::ecdsa_verify(data_, message, signature);
+  }
+  return false;
+}
+
+PeerId::PeerId(const PublicKey& key) {
+  Bytes multihash;
+  const ByteView encoded = key.encoded();
+  if (encoded.size() <= max_inlined_key) {
+    put_uvarint(multihash, identity_hash);
+    put_uvarint(multihash, encoded.size());
+    append(multihash, encoded);
+  } else {
+    const crypto::Digest digest = crypto::sha256(encoded);
+    put_uvarint(multihash, sha2_256_hash);
+    put_uvarint(multihash, digest.size());
+    append(multihash, digest);
+  }
+  std::copy(multihash.begin(), multihash.end(), bytes_.begin());
+  size_ = static_cast<std::uint8_t>(multihash.size());
+}
+
+Result<PeerId> PeerId::from_bytes(ByteView multihash) noexcept {
+  Reader reader(multihash);
+  TRY_ASSIGN(const std::uint64_t hash, reader.uvarint());
+  TRY_ASSIGN(const ByteView digest, reader.length_prefixed(max_inlined_key));
+  if (!reader.empty()) return Error{Errc::malformed, "bytes behind a PeerId"};
+  if (hash == sha2_256_hash) {
+    if (digest.size() != 32) return Error{Errc::malformed, "PeerId with a SHA-256 digest of a wrong size"};
+  } else if (hash != identity_hash) {
+    return Error{Errc::malformed, "PeerId with an unknown hash"};
+  } else if (digest.empty()) {
+    return Error{Errc::malformed, "empty PeerId"};
+  }
+  PeerId id;
+  std::copy(multihash.begin(), multihash.end(), id.bytes_.begin());
+  id.size_ = static_cast<std::uint8_t>(multihash.size());
+  return id;
+}
+
+Result<PeerId> PeerId::from_text(std::string_view text) {
+  if (text.starts_with('1') || text.starts_with("Qm")) {
+    TRY_ASSIGN(const Bytes multihash, base58_decode(text));
+    return from_bytes(multihash);
+  }
+  TRY_ASSIGN(const Bytes cid, multibase_decode(text));
+  Reader reader(cid);
+  TRY_ASSIGN(const std::uint64_t version, reader.uvarint());
+  TRY_ASSIGN(const std::uint64_t codec, reader.uvarint());
+  if (version != cid_version_1 || codec != libp2p_key_codec) return Error{Errc::malformed, "a CID, but not of a libp2p key"};
+  return from_bytes(reader.rest());
+}
+
+std::string PeerId::text() const { return base58_encode(bytes()); }
+
+std::string PeerId::short_text() const {
+  const std::string whole = text();
+  return whole.size() <= 10 ? whole : "…" + whole.substr(whole.size() - 6);
+}
+
+std::optional<PublicKey> PeerId::public_key() const {
+  if (size_ < 2 || bytes_[0] != identity_hash) return std::nullopt;
+  const Result<PublicKey> key = PublicKey::decode(bytes().subspan(2));
+  return key ? std::optional(*key) : std::nullopt;
+}
+
+KeyPair KeyPair::generate(Random& random) {
+  std::array<std::uint8_t, seed_size> seed;
+  random.fill(seed);
+  KeyPair pair(seed);
+  crypto::wipe(seed);
+  return pair;
+}
+
+KeyPair::KeyPair(const std::array<std::uint8_t, seed_size>& seed)
+    : secret_(secret_of(seed)), public_key_(PublicKey::Type::ed25519, ByteView(secret_).subspan(32)), peer_id_(public_key_) {}
+
+KeyPair::KeyPair(KeyPair&& other) noexcept : secret_(other.secret_), public_key_(std::move(other.public_key_)), peer_id_(other.peer_id_) {
+  crypto::wipe(other.secret_);
+}
+
+KeyPair::~KeyPair() { crypto::wipe(secret_); }
+
+Result<KeyPair> KeyPair::decode(ByteView protobuf) {
+  proto::Key key;
+  if (!parse(key, protobuf)) return Error{Errc::malformed, "not a private key"};
+  if (key.type() != proto::ED25519) return Error{Errc::unsupported, "a private key, but not an Ed25519 one"};
+  const ByteView data = as_bytes(key.data());
+  if (data.size() != 64 && data.size() != 96) return Error{Errc::malformed, "Ed25519 private key of a wrong size"};
+  std::array<std::uint8_t, seed_size> seed;
+  std::copy_n(data.begin(), seed_size, seed.begin());
+  KeyPair pair(seed);
+  crypto::wipe(seed);
+  const ByteView public_half = ByteView(pair.secret_).subspan(32);
+  const bool whole = equal(data.subspan(32, 32), public_half) && (data.size() == 64 || equal(data.subspan(64), public_half));
+  crypto::wipe({reinterpret_cast<std::uint8_t*>(key.mutable_data()->data()), key.data().size()});
+  if (!whole) return Error{Errc::malformed, "the halves of the Ed25519 private key do not belong together"};
+  return pair;
+}
+
+std::array<std::uint8_t, 64> KeyPair::sign(ByteView message) const noexcept { return crypto::ed25519_sign(secret_, message); }
+
+}  // namespace p2p

@@ -1,0 +1,343 @@
+#include "network/agent.hpp"
+
+#include "base/limits.hpp"
+#include "identity/envelope.hpp"
+
+#include <algorithm>
+
+namespace p2p {
+namespace {
+
+constexpr std::chrono::milliseconds dial_stagger{250};
+constexpr std::string_view protocol_version = "ipfs/0.1.0";
+
+bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
+
+}  // namespace
+
+// A connection and what the peer said of itself on it.
+struct Agent::Peer {
+  Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded)
+      : connection(environment, handlers, std::move(upgraded)), identified(environment.loop) {}
+
+  Connection connection;
+  Identify identify;
+  Latch identified;  // asked, with or without success
+  bool has_identify = false;
+  bool closed_here = false;
+};
+
+// Attempts at the addresses of one peer, of which the first that succeeds wins.
+struct Agent::Race {
+  explicit Race(const Environment& environment) : changed(environment.clock, environment.loop), attempts(environment.loop) {}
+
+  std::list<ByteStream*> channels;  // of the attempts under way
+  std::optional<Upgraded> winner;
+  std::optional<boost::system::error_code> error;
+  std::string message;
+  bool over = false;
+  Alarm changed;
+  TaskGroup attempts;
+
+  void failed(const boost::system::system_error& why) {
+    // That somebody else answered is worth more to know than that nobody did.
+    if (!error || is(why, Errc::unverified)) error = why.code();
+    message += (message.empty() ? "" : "; ") + message_of(why);
+  }
+  void stop() {
+    over = true;
+    for (ByteStream* const channel : channels) channel->close();
+    changed.notify();
+  }
+};
+
+Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions options, AgentEvents events)
+    : environment_(environment),
+      identity_(std::move(identity)),
+      options_(std::move(options)),
+      events_(std::move(events)),
+      news_(environment.clock, environment.loop),
+      group_(environment.loop) {
+  environment_.random.fill(noise_static_);
+  handle(std::string(ping_protocol), serve_ping);
+  handle(std::string(identify_protocol), [this](Stream stream) { return serve_identify(std::move(stream)); });
+  handle(std::string(identify_push_protocol), [this](Stream stream) { return serve_identify_push(std::move(stream)); });
+}
+
+Agent::~Agent() { crypto::wipe(noise_static_); }
+
+void Agent::handle(std::string protocol, StreamHandler handler) { handlers_.insert_or_assign(std::move(protocol), std::move(handler)); }
+
+void Agent::start() {
+  for (const Multiaddr& address : options_.listen) listeners_.push_back(environment_.transport.listen(address));
+  for (const auto& listener : listeners_) group_.spawn(accept(*listener));
+  if (!options_.mdns) return;
+  discovery_ = std::make_unique<Discovery>(
+      environment_, id(), DiscoveryOptions{!listeners_.empty(), options_.interfaces},
+      [this](const Interface& interface) { return addresses_on(interface); },
+      Discovery::Observer{[this](const PeerId& peer, const std::vector<Multiaddr>& addresses) {
+                            if (std::find(heard_.begin(), heard_.end(), peer) == heard_.end()) heard_.push_back(peer);
+                            news_.notify();
+                            if (events_.discovered) events_.discovered(peer, addresses);
+                          },
+                          [this](const PeerId& peer) {
+                            std::erase(heard_, peer);
+                            if (events_.gone) events_.gone(peer);
+                          }});
+  discovery_->start();
+}
+
+void Agent::close() {
+  stopping_ = true;
+  for (const auto& listener : listeners_) listener->close();
+  for (ByteStream* const channel : pending_) channel->close();
+  for (Race* const race : races_) race->stop();
+  for (Peer& peer : peers_) {
+    peer.closed_here = true;
+    peer.connection.close();
+  }
+  news_.notify();
+}
+
+Awaitable<void> Agent::stop() {
+  close();
+  if (discovery_) co_await discovery_->stop();
+  co_await group_.join();
+}
+
+Awaitable<void> Agent::accept(Listener& listener) {
+  try {
+    while (!stopping_) group_.spawn(welcome(co_await listener.accept()));
+  } catch (const boost::system::system_error& error) {
+    if (!stopping_)
+      environment_.log.write(Logger::Level::error, "no longer listening on " + listener.address().text() + ": " + message_of(error));
+  }
+}
+
+Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
+  const std::string from = channel->remote_address().text();
+  if (stopping_ || peers_.size() >= limits::connections) {
+    environment_.log.write(Logger::Level::warn, "turned away " + from + ": too many connections");
+    co_return;
+  }
+  // Full of handshakes that do not end: the oldest makes room, since whoever is honest is through in no time.
+  if (pending_.size() >= limits::pending_handshakes) pending_.front()->close();
+  const auto pending = pending_.insert(pending_.end(), channel.get());
+  std::optional<Upgraded> upgraded;
+  std::string problem;
+  try {
+    upgraded = co_await upgrade_listener(environment_, upgrade_options(), std::move(channel));
+  } catch (const boost::system::system_error& error) {
+    problem = message_of(error);
+  }
+  pending_.erase(pending);
+  if (!upgraded) {
+    environment_.log.write(Logger::Level::info, "no connection from " + from + ": " + problem);
+  } else if (!stopping_ && upgraded->secure.remote != id()) {
+    adopt(*std::move(upgraded));
+  }
+}
+
+Agent::Peer& Agent::adopt(Upgraded upgraded) {
+  const auto peer = peers_.emplace(peers_.end(), environment_, handlers_, std::move(upgraded));
+  group_.spawn(look_after(peer));
+  if (events_.connected) events_.connected(peer->connection);
+  return *peer;
+}
+
+Awaitable<void> Agent::look_after(std::list<Peer>::iterator peer) {
+  TaskGroup asking(environment_.loop);
+  asking.spawn(ask_identify(*peer));
+  co_await peer->connection.run();
+  co_await asking.join();
+  if (events_.disconnected) events_.disconnected(peer->connection);
+  const PeerId id = peer->connection.peer();
+  const bool closed_here = peer->closed_here;
+  peers_.erase(peer);
+  if (discovery_ && !closed_here && find(id) == nullptr) discovery_->forget(id);
+}
+
+Awaitable<void> Agent::ask_identify(Peer& peer) {
+  try {
+    Stream stream = co_await peer.connection.open_stream(std::string(identify_protocol));
+    co_await receive_identify(stream, peer.identify);
+    peer.has_identify = true;
+  } catch (const boost::system::system_error& error) {
+    environment_.log.write(Logger::Level::debug, "no identify from " + peer.connection.peer().text() + ": " + message_of(error));
+  }
+  peer.identified.open();
+}
+
+Awaitable<void> Agent::serve_identify(Stream stream) {
+  Identify own;
+  own.public_key = identity_.public_key();
+  std::vector<Bytes> encoded;
+  for (const Multiaddr& address : addresses()) {
+    own.listen_addrs.push_back(address.without_peer_id());
+    encoded.emplace_back(own.listen_addrs.back().bytes().begin(), own.listen_addrs.back().bytes().end());
+  }
+  for (const auto& [protocol, handler] : handlers_) own.protocols.push_back(protocol);
+  if (const Peer* const peer = find(stream.peer())) own.observed_addr = peer->connection.remote_address();
+  own.protocol_version = protocol_version;
+  own.agent_version = agent_version;
+  if (!encoded.empty()) {
+    const auto sequence = static_cast<std::uint64_t>(environment_.clock.date().time_since_epoch().count());
+    own.signed_peer_record = seal_envelope(identity_, peer_record_domain, peer_record_type, encode_peer_record(id(), sequence, encoded));
+  }
+  co_await answer_identify(std::move(stream), own);
+}
+
+Awaitable<void> Agent::serve_identify_push(Stream stream) {
+  const PeerId from = stream.peer();
+  Identify pushed;
+  if (const Peer* const peer = find(from)) pushed = peer->identify;
+  co_await receive_identify(stream, pushed);
+  if (Peer* const peer = find(from)) peer->identify = std::move(pushed);
+}
+
+Agent::Peer* Agent::find(const PeerId& id) noexcept {
+  const auto at = std::find_if(peers_.begin(), peers_.end(),
+                               [&id](const Peer& peer) { return peer.connection.peer() == id && !peer.connection.ended(); });
+  return at == peers_.end() ? nullptr : &*at;
+}
+
+const Connection* Agent::connection_to(const PeerId& id) const noexcept {
+  const Peer* const peer = const_cast<Agent*>(this)->find(id);
+  return peer == nullptr ? nullptr : &peer->connection;
+}
+
+void Agent::disconnect(const PeerId& id) {
+  while (Peer* const peer = find(id)) {
+    peer->closed_here = true;
+    peer->connection.close();
+  }
+}
+
+Awaitable<const Connection*> Agent::connect(const PeerId& peer) {
+  if (const Connection* const connection = connection_to(peer)) co_return connection;
+  std::vector<Multiaddr> addresses = discovered_addresses(peer);
+  if (addresses.empty()) fail(Errc::no_peer, "no address is known for " + peer.text());
+  try {
+    co_return co_await connect(std::move(addresses), peer);
+  } catch (const boost::system::system_error&) {
+    if (discovery_) discovery_->forget(peer);
+    throw;
+  }
+}
+
+Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected) {
+  if (stopping_) fail(Errc::closed, "the agent is stopping");
+  if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
+  Race race(environment_);
+  const auto registered = races_.insert(races_.end(), &race);
+  for (const Multiaddr& address : addresses) {
+    if (race.over || race.winner) break;
+    race.attempts.spawn(attempt(race, address, expected));
+    const bool last = &address == &addresses.back();
+    race.changed.set(environment_.clock.now() + dial_stagger);
+    if (!last) co_await race.changed.wait();
+  }
+  while (!race.winner && race.attempts.size() > 0) co_await race.changed.wait();
+  race.stop();
+  co_await race.attempts.join();
+  races_.erase(registered);
+  if (!race.winner) {
+    if (!race.error) fail(Errc::closed, "the agent is stopping");
+    throw boost::system::system_error(*race.error, race.message);
+  }
+  co_return &adopt(*std::move(race.winner)).connection;
+}
+
+Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected) {
+  std::optional<std::list<ByteStream*>::iterator> registered;
+  try {
+    if (const std::optional<PeerId> named = address.peer_id()) {
+      if (expected && *expected != *named) fail(Errc::unverified, address.text() + " is another peer's address");
+      expected = named;
+    }
+    std::unique_ptr<ByteStream> channel = environment_.transport.dial(address);
+    registered = race.channels.insert(race.channels.end(), channel.get());
+    co_await channel->connect(limits::dial);
+    Upgraded upgraded = co_await upgrade_dialer(environment_, upgrade_options(), std::move(channel), expected);
+    if (upgraded.secure.remote == id()) fail(Errc::unverified, address.text() + " is this agent itself");
+    if (!race.winner) race.winner = std::move(upgraded);
+  } catch (const boost::system::system_error& error) {
+    if (!race.over) race.failed(error);
+  }
+  if (registered) race.channels.erase(*registered);
+  race.changed.notify();
+}
+
+Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
+  Peer* const peer = find(id);
+  if (peer == nullptr) fail(Errc::closed, "there is no connection to " + id.text());
+  return peer->connection.open_stream(std::move(protocol));
+}
+
+Awaitable<Identify> Agent::identify(const PeerId& id) {
+  if (Peer* const peer = find(id)) co_await peer->identified.wait();
+  const Peer* const peer = find(id);
+  if (peer == nullptr || !peer->has_identify) fail(Errc::closed, id.text() + " did not say who it is");
+  co_return peer->identify;
+}
+
+Awaitable<PeerId> Agent::next_discovered(Time deadline) {
+  while (heard_.empty()) {
+    if (environment_.clock.now() >= deadline || stopping_) fail(Errc::no_peer, "no peer was found in time");
+    news_.set(deadline);
+    co_await news_.wait();
+  }
+  news_.clear();
+  const PeerId peer = heard_.front();
+  heard_.pop_front();
+  co_return peer;
+}
+
+std::vector<Multiaddr> Agent::discovered_addresses(const PeerId& peer) const {
+  return discovery_ ? discovery_->addresses_of(peer) : std::vector<Multiaddr>();
+}
+
+std::string Agent::discovery_links() const { return discovery_ ? discovery_->links() : std::string(); }
+
+std::vector<Multiaddr> Agent::addresses_on(const Interface& interface) const {
+  std::vector<Multiaddr> usual;
+  std::vector<Multiaddr> link_local;  // of use only on a link that has nothing better
+  for (const auto& listener : listeners_) {
+    const TcpAddress bound = tcp_address(listener->address()).value();
+    const bool any = bound.host == "0.0.0.0" || bound.host == "::";
+    for (const InterfaceAddress& own : interface.addresses) {
+      if (is_ip6(own.ip) != is_ip6(bound.host) || (!any && own.ip != bound.host)) continue;
+      const bool local = is_ip6(own.ip) && reach_of(own.ip) == Reach::link_local;
+      const std::string zone = local ? interface.name : std::string();
+      (local ? link_local : usual).push_back(Multiaddr::tcp(own.ip, bound.port, zone).value());
+    }
+  }
+  return usual.empty() ? link_local : usual;
+}
+
+std::vector<Multiaddr> Agent::addresses() const {
+  std::vector<Multiaddr> all;
+  for (const Interface& interface : environment_.transport.interfaces()) {
+    for (const Multiaddr& address : addresses_on(interface)) all.push_back(address.with_peer_id(id()));
+  }
+  return all;
+}
+
+std::vector<Multiaddr> everywhere(Transport& transport, const std::vector<std::string>& interfaces) {
+  std::vector<Multiaddr> addresses;
+  bool has_ip6 = false;
+  for (const Interface& interface : transport.interfaces()) {
+    const bool named = std::find(interfaces.begin(), interfaces.end(), interface.name) != interfaces.end();
+    for (const InterfaceAddress& own : interface.addresses) {
+      has_ip6 = has_ip6 || is_ip6(own.ip);
+      const bool local = is_ip6(own.ip) && reach_of(own.ip) == Reach::link_local;
+      if (named) addresses.push_back(Multiaddr::tcp(own.ip, 0, local ? interface.name : std::string()).value());
+    }
+  }
+  if (!interfaces.empty()) return addresses;
+  addresses.push_back(Multiaddr::tcp("0.0.0.0", 0).value());
+  if (has_ip6) addresses.push_back(Multiaddr::tcp("::", 0).value());
+  return addresses;
+}
+
+}  // namespace p2p

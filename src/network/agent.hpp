@@ -1,0 +1,126 @@
+#pragma once
+// An agent: one identity on the network. It listens and dials, keeps its connections, finds peers by mDNS, and hands streams to the
+// handlers of their protocols. Everything happens on the loop of its environment.
+
+#include "network/connection.hpp"
+#include "network/discovery.hpp"
+#include "network/identify.hpp"
+#include "network/ping.hpp"
+#include "network/upgrade.hpp"
+
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2p {
+
+inline constexpr std::string_view agent_version = "p2p-ai-agents/0.1.0";
+
+struct AgentOptions {
+  /// Where to listen; empty: nowhere. everywhere() gives the usual ones.
+  std::vector<Multiaddr> listen;
+  /// Muxer protocol ids in order of preference.
+  std::vector<std::string> muxers = {std::string(yamux_protocol), std::string(mplex_protocol)};
+  /// Find peers by mDNS; the agent is announced as well while it listens.
+  bool mdns = true;
+  /// Names of the interfaces that mDNS uses; empty: all.
+  std::vector<std::string> interfaces;
+};
+
+/// Called on the loop. Connections are those that finished their handshakes.
+struct AgentEvents {
+  std::function<void(const PeerId& peer, const std::vector<Multiaddr>& addresses)> discovered;
+  std::function<void(const PeerId& peer)> gone;
+  std::function<void(const Connection& connection)> connected;
+  std::function<void(const Connection& connection)> disconnected;
+};
+
+class Agent {
+ public:
+  Agent(const Environment& environment, KeyPair identity, AgentOptions options = {}, AgentEvents events = {});
+  /// After stop(), or before start().
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  /// Streams that peers open with `protocol` go to `handler`, from now on.
+  void handle(std::string protocol, StreamHandler handler);
+
+  /// Listens and begins discovery. Throws invalid or unreachable, with what to do.
+  void start();
+  /// Begins to close everything in good order. Whoever waits for something of the agent wakes with an error.
+  void close();
+  /// Closes, and returns when nothing of the agent runs any more. Once.
+  Awaitable<void> stop();
+
+  const PeerId& id() const noexcept { return identity_.peer_id(); }
+  const KeyPair& identity() const noexcept { return identity_; }
+  const Environment& environment() const noexcept { return environment_; }
+  /// Where it can be reached, each address with its PeerId.
+  std::vector<Multiaddr> addresses() const;
+
+  /// A connection to the peer: one that there is, or a new one to the addresses that discovery knows. Throws no_peer when it knows none,
+  /// else as the other connect().
+  Awaitable<const Connection*> connect(const PeerId& peer);
+  /// A new connection to the first of `addresses` that answers, as `expected` where that is given; a /p2p part in an address counts as
+  /// well. The attempts start a quarter of a second apart. Throws unreachable, timed_out, unverified, closed. The pointer holds until the
+  /// next co_await.
+  Awaitable<const Connection*> connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected = std::nullopt);
+  /// Nothing when there is none.
+  const Connection* connection_to(const PeerId& peer) const noexcept;
+  void disconnect(const PeerId& peer);
+
+  /// A stream on a connection that there is. Throws closed without one; unsupported, exhausted, timed_out.
+  Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol);
+  /// What the peer said of itself after connecting. Throws closed if it did not.
+  Awaitable<Identify> identify(const PeerId& peer);
+
+  /// The peers that discovery finds, each once until it is gone, in the order in which they were heard. Throws no_peer at `deadline`. One
+  /// caller at a time.
+  Awaitable<PeerId> next_discovered(Time deadline);
+  /// Addresses by which discovery knows a peer.
+  std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
+  /// Which interfaces discovery listens on, for messages.
+  std::string discovery_links() const;
+
+ private:
+  struct Peer;
+  struct Race;
+
+  Awaitable<void> accept(Listener& listener);
+  Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
+  Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected);
+  Peer& adopt(Upgraded upgraded);
+  Awaitable<void> look_after(std::list<Peer>::iterator peer);
+  Awaitable<void> ask_identify(Peer& peer);
+  Awaitable<void> serve_identify(Stream stream);
+  Awaitable<void> serve_identify_push(Stream stream);
+  Peer* find(const PeerId& peer) noexcept;
+  std::vector<Multiaddr> addresses_on(const Interface& interface) const;
+  UpgradeOptions upgrade_options() const { return {identity_, noise_static_, options_.muxers}; }
+
+  const Environment environment_;
+  const KeyPair identity_;
+  const AgentOptions options_;
+  const AgentEvents events_;
+  crypto::Key noise_static_;
+  StreamHandlers handlers_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<Discovery> discovery_;
+  std::list<Peer> peers_;           // one for each connection
+  std::list<ByteStream*> pending_;  // inbound channels in their handshake, oldest first
+  std::list<Race*> races_;          // dials under way
+  std::deque<PeerId> heard_;        // discovered and not yet returned by next_discovered()
+  Alarm news_;
+  bool stopping_ = false;
+  TaskGroup group_;
+};
+
+/// The addresses to listen on when none is named: every one, or those of the interfaces named.
+std::vector<Multiaddr> everywhere(Transport& transport, const std::vector<std::string>& interfaces = {});
+
+}  // namespace p2p

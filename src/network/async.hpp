@@ -1,0 +1,88 @@
+#pragma once
+// The few asynchronous pieces that everything above is made of. All of them belong to one loop: they are used on its thread alone and take
+// no locks. Nothing here reaches for a clock; clock.hpp has the waits that end by themselves.
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace p2p {
+
+template <class T>
+using Awaitable = boost::asio::awaitable<T>;
+using Loop = boost::asio::any_io_executor;
+
+/// A suspended coroutine. Resuming it takes it away; destroying it destroys the coroutine.
+class Suspended {
+ public:
+  virtual ~Suspended() = default;
+  virtual void resume() = 0;
+};
+
+/// Wakes one coroutine. A notify() that nobody waits for is kept for the next wait(), once.
+class Event {
+ public:
+  explicit Event(Loop loop) : loop_(std::move(loop)) {}
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  /// Returns after a notify(). One coroutine at a time.
+  Awaitable<void> wait();
+  /// The waiting coroutine goes on in a later turn of the loop, never inside this call.
+  void notify();
+
+ private:
+  Loop loop_;
+  std::unique_ptr<Suspended> waiter_;
+  bool notified_ = false;
+};
+
+/// Opens once and stays open; any number of coroutines wait for it.
+class Latch {
+ public:
+  explicit Latch(Loop loop) : loop_(std::move(loop)) {}
+  Latch(const Latch&) = delete;
+  Latch& operator=(const Latch&) = delete;
+
+  /// Returns at once when it is open.
+  Awaitable<void> wait();
+  void open();
+  bool is_open() const noexcept { return open_; }
+
+ private:
+  Loop loop_;
+  std::vector<std::unique_ptr<Suspended>> waiters_;
+  bool open_ = false;
+};
+
+/// Owns coroutines: whoever owns the group waits for them with join() before it goes away. There are no others.
+class TaskGroup {
+ public:
+  explicit TaskGroup(Loop loop) : loop_(loop), empty_(std::move(loop)) {}
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+
+  /// Starts `work` in a later turn of the loop. What it throws is a bug and leaves the loop's run().
+  void spawn(Awaitable<void> work);
+  /// Returns when no coroutine of the group is left.
+  Awaitable<void> join();
+  std::size_t size() const noexcept { return running_; }
+
+ private:
+  Loop loop_;
+  Event empty_;
+  std::size_t running_ = 0;
+};
+
+/// Runs computations away from the loop, so that long ones do not hold it up.
+class WorkerPool {
+ public:
+  virtual ~WorkerPool() = default;
+  /// Runs `work` on some thread; returns on the caller's loop when it is done. What it throws is thrown here.
+  virtual Awaitable<void> run(std::function<void()> work) = 0;
+};
+
+}  // namespace p2p

@@ -1,0 +1,11 @@
+#include "network/clock.hpp"
+
+namespace p2p {
+
+Awaitable<void> sleep_until(Clock& clock, const Loop& loop, Time when) {
+  Event due(loop);
+  const Timer timer = clock.schedule(when, [&due] { due.notify(); });
+  co_await due.wait();
+}
+
+}  // namespace p2p

@@ -1,0 +1,249 @@
+#include "network/connection.hpp"
+
+#include "base/limits.hpp"
+#include "network/stream_state.hpp"
+
+#include <algorithm>
+
+namespace p2p {
+namespace {
+
+constexpr std::size_t input_first = 4 * 1024;   // bytes; grows while reads fill it
+constexpr std::size_t input_most = 128 * 1024;  // holds the largest record and most of a next one
+constexpr Error connection_ended{Errc::closed, "the connection ended"};
+
+}  // namespace
+
+Connection::Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded)
+    : environment_(environment),
+      handlers_(handlers),
+      channel_(std::move(upgraded.channel)),
+      writer_(std::move(upgraded.secure.writer)),
+      reader_(std::move(upgraded.secure.reader)),
+      peer_key_(std::move(upgraded.secure.remote_key)),
+      peer_(upgraded.secure.remote),
+      muxer_(std::move(upgraded.muxer)),
+      role_(upgraded.role),
+      session_(make_mux_session(muxer_, role_, writer_)),
+      input_(std::move(upgraded.received)),
+      input_end_(input_.size()),
+      first_plaintext_(std::move(upgraded.received_plaintext)),
+      unsent_(std::move(upgraded.unsent)),
+      output_(environment.loop),
+      relieved_(environment.clock, environment.loop),
+      group_(environment.loop) {}
+
+Connection::~Connection() = default;
+
+Awaitable<void> Connection::run() {
+  session_->ping(environment_.clock.now());
+  flush_soon();
+  group_.spawn(write_loop());
+  try {
+    co_await read_loop();
+  } catch (const boost::system::system_error& error) {
+    if (!closing_) end(connection_ended, message_of(error));
+  }
+  co_await group_.join();
+  close_timer_.reset();
+}
+
+Awaitable<void> Connection::read_loop() {
+  process(first_plaintext_);
+  first_plaintext_ = {};
+  while (!failure_) {
+    ByteSpan unread(input_.data() + input_begin_, input_end_ - input_begin_);
+    while (const std::optional<ByteView> record = reader_.next(unread).value()) process(*record);
+    input_begin_ = input_end_ - unread.size();
+    if (failure_) break;
+    if (session_->congested()) co_await relieve_congestion();
+
+    // Room for more: what is left of a record moves to the front.
+    if (input_begin_ > 0) {
+      std::copy(input_.begin() + static_cast<std::ptrdiff_t>(input_begin_), input_.begin() + static_cast<std::ptrdiff_t>(input_end_),
+                input_.begin());
+      input_end_ -= std::exchange(input_begin_, 0);
+    }
+    if (input_end_ == input_.size()) input_.resize(std::clamp(2 * input_.size(), input_first, input_most));
+    const std::size_t count = co_await channel_->read_some(ByteSpan(input_).subspan(input_end_));
+    if (count == 0) fail(Errc::closed, "the peer closed the connection");
+    input_end_ += count;
+    counters_.bytes_in += count;
+  }
+}
+
+Awaitable<void> Connection::relieve_congestion() {
+  relieved_.set(environment_.clock.now() + limits::mplex_unread);
+  const Time deadline = environment_.clock.now() + limits::mplex_unread;
+  while (const std::optional<StreamId> stream = session_->congested()) {
+    if (failure_) co_return;
+    if (environment_.clock.now() >= deadline) {
+      const auto state = streams_.find(*stream);
+      if (state == streams_.end()) {
+        session_->reset(*stream);
+      } else {
+        Stream(state->second).reset({Errc::exhausted, "the stream was not read for too long"});
+      }
+      flush_soon();
+    } else {
+      co_await relieved_.wait();
+    }
+  }
+  relieved_.clear();
+}
+
+void Connection::process(ByteView plaintext) {
+  while (!failure_) {
+    Result<std::optional<MuxEvent>> event = session_->next(plaintext);
+    if (!event) {
+      flush_soon();
+      event.value();
+    }
+    if (!*event) break;
+    on_event(**event);
+  }
+  if (writer_.size() > 0) flush_soon();
+  if (writer_.size() > limits::write_buffer + limits::noise_frame + limits::control_frames) {
+    fail(Errc::exhausted, "the peer asks for answers and does not read them");
+  }
+}
+
+void Connection::on_event(const MuxEvent& event) {
+  using Kind = MuxEvent::Kind;
+  if (event.kind == Kind::pong) return session_->pong(environment_.clock.now());
+  if (event.kind == Kind::opened) {
+    if (negotiating_ == limits::negotiating_streams) return session_->reset(event.stream);
+    return group_.spawn(serve(begin_stream(event.stream)));
+  }
+  const auto at = streams_.find(event.stream);
+  if (at == streams_.end()) return;
+  const std::shared_ptr<Stream::State> state = at->second;
+  switch (event.kind) {
+    case Kind::data:
+      append(state->arrived, event.data);
+      state->readable.notify();
+      return;
+    case Kind::finished:
+      state->finished = true;
+      if (state->write_closed) forget(*state);
+      state->readable.notify();
+      return;
+    case Kind::reset:
+      streams_.erase(at);
+      state->fail({Errc::closed, "the peer reset the stream"});
+      return;
+    default: state->writable.notify(); return;
+  }
+}
+
+Stream Connection::begin_stream(StreamId id) {
+  auto state = std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id);
+  streams_.emplace(id, state);
+  return Stream(std::move(state));
+}
+
+void Connection::forget(Stream::State& state) {
+  state.connection = nullptr;
+  streams_.erase(state.id);
+}
+
+Awaitable<void> Connection::serve(Stream stream) {
+  StreamHandler handler;
+  ++negotiating_;
+  try {
+    const Timer timer = stream.deadline(limits::negotiation, "the peer did not say which protocol the stream is for");
+    multistream::Listener negotiation([this](std::string_view protocol) { return handlers_.contains(protocol); });
+    while (!negotiation.done()) {
+      const ByteView bytes = co_await stream.read();
+      if (bytes.empty()) break;
+      ByteView rest = bytes;
+      negotiation.receive(rest).value();
+      stream.unread(rest.size());
+      co_await stream.write(negotiation.take_output());
+    }
+    if (negotiation.done()) {
+      stream.state_->protocol = negotiation.protocol();
+      if (const auto found = handlers_.find(negotiation.protocol()); found != handlers_.end()) handler = found->second;
+    }
+  } catch (const boost::system::system_error&) {
+    // The stream's handle goes out of scope and resets it.
+  }
+  --negotiating_;
+  if (!handler) co_return;
+  try {
+    co_await handler(std::move(stream));
+  } catch (const boost::system::system_error&) {
+    // As above; what concerns people was told by the handler.
+  }
+}
+
+Stream Connection::open_stream_lazily(std::string protocol) {
+  if (failure_) throw_exception_from_error(*failure_, BOOST_CURRENT_LOCATION);
+  const StreamId id = session_->open().value();
+  Stream stream = begin_stream(id);
+  stream.state_->protocol = protocol;
+  stream.state_->negotiation.emplace(std::vector{std::move(protocol)});
+  const Bytes proposal = stream.state_->negotiation->take_output();
+  session_->send(id, proposal);  // fits any first window
+  flush_soon();
+  return stream;
+}
+
+Awaitable<Stream> Connection::open_stream(std::string protocol) {
+  Stream stream = open_stream_lazily(std::move(protocol));
+  const Timer timer = stream.deadline(limits::negotiation, "the peer did not answer whether it speaks the protocol");
+  co_await stream.agree();
+  co_return stream;
+}
+
+void Connection::flush_soon() { output_.notify(); }
+
+Awaitable<void> Connection::write_loop() {
+  Bytes batch;
+  try {
+    while (true) {
+      if (writer_.size() == 0) {
+        if (closing_) break;
+        co_await output_.wait();
+        continue;
+      }
+      batch = writer_.take(std::move(batch));
+      if (!unsent_.empty()) {
+        batch.insert(batch.begin(), unsent_.begin(), unsent_.end());
+        unsent_ = {};
+      }
+      co_await channel_->write(batch);
+      counters_.bytes_out += batch.size();
+      for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) state->writable.notify();
+    }
+  } catch (const boost::system::system_error& error) {
+    end(connection_ended, message_of(error));
+  }
+  channel_->close();
+}
+
+void Connection::end(Error failure, std::string reason) {
+  if (failure_) return;
+  failure_ = failure;
+  reason_ = std::move(reason);
+  closing_ = true;
+  for (const auto& [id, state] : std::exchange(streams_, {})) state->fail(failure);
+  blocked_.clear();
+  relieved_.notify();
+  output_.notify();
+  // What is still to be said (a GoAway) gets a moment.
+  close_timer_ = environment_.clock.schedule(environment_.clock.now() + limits::close_flush, [this] { channel_->close(); });
+}
+
+void Connection::close() {
+  if (failure_) return;
+  session_->go_away();
+  end(connection_ended, "closed by this side");
+}
+
+void Connection::abort(Error reason) {
+  end(reason, reason.reason);
+  channel_->close();
+}
+
+}  // namespace p2p

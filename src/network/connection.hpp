@@ -1,0 +1,118 @@
+#pragma once
+// A secured, multiplexed connection to one peer: reads records, lets the muxer say what they mean, serves the streams that the peer opens,
+// and gathers what is written into one flight a turn of the loop.
+
+#include "network/stream.hpp"
+#include "network/transport.hpp"
+#include "wire/multistream.hpp"
+#include "wire/mux_session.hpp"
+#include "wire/noise.hpp"
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+namespace p2p {
+
+/// Serves one inbound stream of a protocol. What it throws resets the stream.
+using StreamHandler = std::function<Awaitable<void>(Stream)>;
+using StreamHandlers = std::map<std::string, StreamHandler, std::less<>>;
+
+/// A connection whose two sides have proven who they are and agreed on a muxer, as upgrade.hpp makes it.
+struct Upgraded {
+  std::unique_ptr<ByteStream> channel;
+  NoiseSession secure;
+  MuxSession::Role role;
+  std::string muxer;
+  Bytes received;            ///< ciphertext that is read already
+  Bytes received_plaintext;  ///< before that: plaintext of a record that held more than the negotiation
+  Bytes unsent;              ///< handshake bytes that leave with the first frames
+};
+
+/// Bytes that crossed the wire and other figures.
+struct ConnectionCounters {
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+};
+
+class Connection {
+ public:
+  /// `handlers` outlives the connection and may change meanwhile.
+  Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// Returns when the connection has ended and every handler of its streams with it. Once.
+  Awaitable<void> run();
+
+  /// A stream on which the peer agreed to speak `protocol`. Throws unsupported, exhausted, closed, timed_out.
+  Awaitable<Stream> open_stream(std::string protocol);
+  /// The same without waiting for the agreement, which the first read() checks; what is written meanwhile travels with the proposal. For
+  /// protocols that the peer is known to speak.
+  Stream open_stream_lazily(std::string protocol);
+
+  /// Sends what is waiting, says goodbye and ends the connection; streams wake with closed.
+  void close();
+  /// Ends the connection at once.
+  void abort(Error reason);
+
+  const PeerId& peer() const noexcept { return peer_; }
+  const PublicKey& peer_key() const noexcept { return peer_key_; }
+  const Multiaddr& remote_address() const { return channel_->remote_address(); }
+  const Multiaddr& local_address() const { return channel_->local_address(); }
+  const std::string& muxer() const noexcept { return muxer_; }
+  MuxSession::Role role() const noexcept { return role_; }
+  bool ended() const noexcept { return failure_.has_value(); }
+  /// Why it ended, for people.
+  const std::string& reason() const noexcept { return reason_; }
+  const ConnectionCounters& counters() const noexcept { return counters_; }
+
+ private:
+  friend class Stream;
+
+  Awaitable<void> read_loop();
+  Awaitable<void> write_loop();
+  Awaitable<void> relieve_congestion();
+  void process(ByteView plaintext);
+  void on_event(const MuxEvent& event);
+  Awaitable<void> serve(Stream stream);
+  Stream begin_stream(StreamId id);
+  /// Both directions of the stream have ended.
+  void forget(Stream::State& state);
+  void flush_soon();
+  void end(Error failure, std::string reason);
+
+  const Environment environment_;
+  const StreamHandlers& handlers_;
+  std::unique_ptr<ByteStream> channel_;
+  NoiseWriter writer_;
+  NoiseReader reader_;
+  const PublicKey peer_key_;
+  const PeerId peer_;
+  const std::string muxer_;
+  const MuxSession::Role role_;
+  std::unique_ptr<MuxSession> session_;
+
+  Bytes input_;  // received, [input_begin_, input_end_) not processed yet
+  std::size_t input_begin_ = 0;
+  std::size_t input_end_ = 0;
+  Bytes first_plaintext_;
+  Bytes unsent_;
+
+  std::unordered_map<StreamId, std::shared_ptr<Stream::State>> streams_;
+  std::vector<std::shared_ptr<Stream::State>> blocked_;  // writers that wait for the output buffer
+  std::size_t negotiating_ = 0;
+  Event output_;          // there is something to write, or nothing ever again
+  Alarm relieved_;        // the stream that stopped the reading was read, or waited for long enough
+  bool closing_ = false;  // the writer ends when all is written
+  std::optional<Error> failure_;
+  std::string reason_;
+  Timer close_timer_;
+  TaskGroup group_;
+  ConnectionCounters counters_;
+};
+
+}  // namespace p2p

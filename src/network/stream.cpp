@@ -1,0 +1,116 @@
+#include "network/stream.hpp"
+
+#include "base/limits.hpp"
+#include "network/connection.hpp"
+#include "network/stream_state.hpp"
+
+#include <algorithm>
+
+namespace p2p {
+
+Stream::~Stream() {
+  if (state_ == nullptr || (state_->finished && state_->write_closed)) return;
+  reset();
+}
+
+Awaitable<ByteView> Stream::read() {
+  if (state_->negotiation) co_await agree();
+  co_return co_await read_arrived();
+}
+
+Awaitable<ByteView> Stream::read_arrived() {
+  State& state = *state_;
+  if (state.handed_offset < state.handed.size()) {
+    const std::size_t offset = std::exchange(state.handed_offset, state.handed.size());
+    co_return ByteView(state.handed).subspan(offset);
+  }
+  while (state.arrived.empty() && !state.finished && !state.failure) co_await state.readable.wait();
+  state.handed.clear();
+  std::swap(state.arrived, state.handed);
+  state.handed_offset = state.handed.size();
+  if (!state.handed.empty()) {
+    if (Connection* const connection = state.connection) {
+      connection->session_->consumed(state.id, state.handed.size(), state.clock.now());
+      connection->relieved_.notify();
+      connection->flush_soon();
+    }
+    co_return ByteView(state.handed);
+  }
+  if (!state.finished) throw_exception_from_error(*state.failure, BOOST_CURRENT_LOCATION);
+  co_return ByteView();
+}
+
+void Stream::unread(std::size_t count) noexcept { state_->handed_offset = state_->handed.size() - count; }
+
+Awaitable<void> Stream::agree() {
+  multistream::Dialer& negotiation = *state_->negotiation;
+  while (!negotiation.done()) {
+    const ByteView bytes = co_await read_arrived();
+    if (bytes.empty()) fail(Errc::closed, "the peer closed the stream instead of agreeing on its protocol");
+    ByteView rest = bytes;
+    negotiation.receive(rest).value();
+    unread(rest.size());
+  }
+  state_->negotiation.reset();
+}
+
+Awaitable<void> Stream::write(ByteView bytes) {
+  State& state = *state_;
+  while (!bytes.empty()) {
+    if (state.failure) throw_exception_from_error(*state.failure, BOOST_CURRENT_LOCATION);
+    if (state.write_closed) fail(Errc::closed, "written to after the write side was closed");
+    Connection& connection = *state.connection;
+    if (connection.writer_.size() >= limits::write_buffer) {
+      connection.blocked_.push_back(state_);
+      co_await state.writable.wait();
+      continue;
+    }
+    const std::size_t sent = connection.session_->send(state.id, bytes.first(std::min(bytes.size(), limits::noise_plaintext)));
+    connection.flush_soon();
+    bytes = bytes.subspan(sent);
+    if (sent == 0) co_await state.writable.wait();
+  }
+}
+
+void Stream::close_write() {
+  State& state = *state_;
+  if (state.write_closed || state.connection == nullptr) return;
+  state.write_closed = true;
+  state.connection->session_->close_write(state.id);
+  state.connection->flush_soon();
+  if (state.finished) state.connection->forget(state);
+}
+
+void Stream::reset(Error reason) {
+  const std::shared_ptr<State> state = state_;  // erasing it from the connection must not free it under us
+  if (Connection* const connection = state->connection) {
+    connection->session_->reset(state->id);
+    connection->flush_soon();
+    connection->relieved_.notify();
+    connection->streams_.erase(state->id);
+  }
+  state->fail(reason);
+}
+
+Awaitable<void> Stream::finish(Duration patience) {
+  close_write();
+  const Timer timer = deadline(patience, "the peer did not close its side of the stream");
+  while (!(co_await read()).empty()) {
+  }
+}
+
+const PeerId& Stream::peer() const noexcept { return state_->peer; }
+const std::string& Stream::protocol() const noexcept { return state_->protocol; }
+Clock& Stream::clock() const noexcept { return state_->clock; }
+
+Timer Stream::deadline(Duration patience, const char* reason) {
+  return state_->clock.schedule(state_->clock.now() + patience, [state = std::weak_ptr<State>(state_), reason] {
+    if (std::shared_ptr<State> held = state.lock()) {
+      Stream stream(std::move(held));
+      if (!stream.state_->failure) stream.reset({Errc::timed_out, reason});
+      stream.state_.reset();  // it was not ours
+    }
+  });
+}
+
+}  // namespace p2p

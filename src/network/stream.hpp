@@ -1,0 +1,63 @@
+#pragma once
+// A stream of a connection, as protocols use it: bytes in, bytes out, half-close and reset.
+
+#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "identity/identity.hpp"
+#include "network/async.hpp"
+#include "network/clock.hpp"
+
+#include <memory>
+#include <string>
+
+namespace p2p {
+
+class Connection;
+
+/// Held by whoever uses the stream. One coroutine reads and one writes at a time. Destroying it before both directions have ended resets
+/// the stream. It may outlive its connection; everything then throws.
+class Stream {
+ public:
+  Stream(Stream&&) noexcept = default;
+  Stream& operator=(Stream&&) = delete;
+  ~Stream();
+
+  /// What has arrived, at least one byte; nothing when the peer has finished. The view holds until the next read(). Throws closed when the
+  /// stream was reset or its connection ended (bytes that arrived before that are delivered first), or the reason given to reset().
+  Awaitable<ByteView> read();
+  /// The last `count` bytes of the view that read() gave are given again by the next one.
+  void unread(std::size_t count) noexcept;
+
+  /// Returns when all of `bytes` is on its way; waits while the peer or the socket takes no more. Throws as read() does.
+  Awaitable<void> write(ByteView bytes);
+
+  /// No more will be written.
+  void close_write();
+  /// Ends both directions at once. Whoever waits on this stream here wakes with `reason`.
+  void reset(Error reason = {Errc::cancelled, "the stream was reset"});
+  /// Closes the write side, then takes what the peer still sends until it closes too, or until `patience` is over: a stream that is reset
+  /// right behind its last bytes may lose them in the peer's hands.
+  Awaitable<void> finish(Duration patience);
+
+  /// Whoever is the other side of the connection, proven by its handshake.
+  const PeerId& peer() const noexcept;
+  const std::string& protocol() const noexcept;
+  Clock& clock() const noexcept;
+
+  /// While the guard lives, the stream is reset with a timed_out error when the time comes.
+  [[nodiscard]] Timer deadline(Duration patience, const char* reason);
+
+  struct State;
+
+ private:
+  friend class Connection;
+  explicit Stream(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  /// Finishes the negotiation that was begun when the stream was opened.
+  Awaitable<void> agree();
+  Awaitable<ByteView> read_arrived();
+
+  // Shared with the connection, which hands it what arrives; whichever of the two goes last frees it.
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace p2p

@@ -1,0 +1,41 @@
+#pragma once
+// What a stream's handle and its connection share. Only stream.cpp and connection.cpp look inside.
+
+#include "base/error.hpp"
+#include "network/stream.hpp"
+#include "wire/multistream.hpp"
+#include "wire/mux_session.hpp"
+
+#include <optional>
+
+namespace p2p {
+
+struct Stream::State {
+  State(Connection& owner, Loop loop, Clock& clock_of_owner, const PeerId& peer_of_owner, StreamId id_in_session)
+      : connection(&owner), clock(clock_of_owner), peer(peer_of_owner), id(id_in_session), readable(loop), writable(std::move(loop)) {}
+
+  Connection* connection;  // null when it ended, or the stream was reset
+  Clock& clock;
+  const PeerId peer;
+  const StreamId id;
+  std::string protocol;
+  std::optional<multistream::Dialer> negotiation;  // not finished yet
+
+  Bytes arrived;  // not handed out
+  Bytes handed;   // what read() gave last; [offset, end) is to be given again
+  std::size_t handed_offset = 0;
+  bool finished = false;  // the peer will send no more
+  bool write_closed = false;
+  std::optional<Error> failure;
+  Event readable;
+  Event writable;
+
+  void fail(Error reason) {
+    if (!failure) failure = reason;
+    connection = nullptr;
+    readable.notify();
+    writable.notify();
+  }
+};
+
+}  // namespace p2p

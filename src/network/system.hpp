@@ -1,0 +1,31 @@
+#pragma once
+// The real environment: one event loop, the machine's clocks, randomness, TCP and UDP, and a pool of threads that starts with its first
+// work.
+
+#include "crypto/crypto.hpp"
+#include "network/transport.hpp"
+
+#include <memory>
+
+namespace p2p {
+
+class System {
+ public:
+  /// `log` outlives it; without one, nothing is logged.
+  explicit System(Logger* log = nullptr);
+  ~System();
+
+  /// What an agent is made with.
+  const Environment& environment() const noexcept;
+  Loop loop() const;
+  Random& random() noexcept;
+
+  /// Runs the loop on the calling thread until `work` has ended and nothing else is left to do. Throws what `work` throws.
+  void run(Awaitable<void> work);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace p2p

@@ -1,0 +1,9 @@
+#pragma once
+// All of the library: agents, tasks, executors and the system they run on.
+
+#include "executors/mock.hpp"
+#include "network/agent.hpp"
+#include "network/protocol.hpp"
+#include "network/system.hpp"
+#include "task/executor.hpp"
+#include "task/manager.hpp"

@@ -1,0 +1,119 @@
+// Boost.JSON's parser with an own handler: the library's keeps the last of two equal keys and reads 1e999 as infinity, both silently.
+
+#include "base/limits.hpp"
+#include "task/message.hpp"
+
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/value_stack.hpp>
+#include <cmath>
+#include <set>
+
+namespace p2p {
+namespace {
+
+namespace json = boost::json;
+using ErrorCode = boost::system::error_code;
+
+struct Handler {
+  static constexpr std::size_t max_object_size = static_cast<std::size_t>(-1);
+  static constexpr std::size_t max_array_size = static_cast<std::size_t>(-1);
+  static constexpr std::size_t max_key_size = static_cast<std::size_t>(-1);
+  static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
+
+  json::value_stack stack;
+  std::string text;                         // of a key or string that comes in parts
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  const char* problem = nullptr;
+
+  bool refuse(const char* reason, ErrorCode& error) {
+    problem = reason;
+    error = make_error_code(Errc::malformed);
+    return false;
+  }
+
+  bool on_document_begin(ErrorCode&) { return true; }
+  bool on_document_end(ErrorCode&) { return true; }
+  bool on_object_begin(ErrorCode&) {
+    keys.emplace_back();
+    return true;
+  }
+  bool on_object_end(std::size_t count, ErrorCode&) {
+    keys.pop_back();
+    stack.push_object(count);
+    return true;
+  }
+  bool on_array_begin(ErrorCode&) { return true; }
+  bool on_array_end(std::size_t count, ErrorCode&) {
+    stack.push_array(count);
+    return true;
+  }
+  bool on_key_part(json::string_view part, std::size_t, ErrorCode&) {
+    text.append(part.data(), part.size());
+    return true;
+  }
+  bool on_key(json::string_view part, std::size_t, ErrorCode& error) {
+    text.append(part.data(), part.size());
+    if (!keys.back().insert(text).second) return refuse("a key stands twice in one object", error);
+    stack.push_key(text);
+    text.clear();
+    return true;
+  }
+  bool on_string_part(json::string_view part, std::size_t, ErrorCode&) {
+    text.append(part.data(), part.size());
+    return true;
+  }
+  bool on_string(json::string_view part, std::size_t, ErrorCode&) {
+    text.append(part.data(), part.size());
+    stack.push_string(text);
+    text.clear();
+    return true;
+  }
+  bool on_number_part(json::string_view, ErrorCode&) { return true; }
+  bool on_int64(std::int64_t number, json::string_view, ErrorCode&) {
+    stack.push_int64(number);
+    return true;
+  }
+  bool on_uint64(std::uint64_t number, json::string_view, ErrorCode&) {
+    stack.push_uint64(number);
+    return true;
+  }
+  bool on_double(double number, json::string_view, ErrorCode& error) {
+    if (!std::isfinite(number)) return refuse("a number is too large", error);
+    stack.push_double(number);
+    return true;
+  }
+  bool on_bool(bool value, ErrorCode&) {
+    stack.push_bool(value);
+    return true;
+  }
+  bool on_null(ErrorCode&) {
+    stack.push_null();
+    return true;
+  }
+  bool on_comment_part(json::string_view, ErrorCode&) { return true; }
+  bool on_comment(json::string_view, ErrorCode&) { return true; }
+};
+
+}  // namespace
+
+Result<json::object> parse_json(ByteView text) {
+  json::parse_options options;
+  options.max_depth = limits::json_depth;
+  json::basic_parser<Handler> parser(options);
+  Handler& handler = parser.handler();
+  handler.stack.reset();
+  ErrorCode error;
+  const std::string_view characters = as_text(text);
+  const std::size_t used = parser.write_some(false, characters.data(), characters.size(), error);
+  if (error) {
+    if (handler.problem != nullptr) return Error{Errc::malformed, handler.problem};
+    if (error == json::error::too_deep) return Error{Errc::malformed, "JSON nested too deep"};
+    return Error{Errc::malformed, "not valid JSON"};
+  }
+  if (!parser.done() || used != characters.size()) return Error{Errc::malformed, "not valid JSON: it does not end where it should"};
+  json::value value = handler.stack.release();
+  if (!value.is_object()) return Error{Errc::malformed, "JSON, but not an object"};
+  return std::move(value.get_object());
+}
+
+}  // namespace p2p

@@ -1,0 +1,120 @@
+#include "task/manager.hpp"
+
+#include "base/limits.hpp"
+#include "network/protocol.hpp"
+#include "task/sealing.hpp"
+
+namespace p2p {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// The updates of one task as they come: in order, for this task, and in sum what the result says.
+class Updates {
+ public:
+  explicit Updates(const Task& task) : task_(task) {}
+
+  void take(const Update& update) {
+    if (!task_.stream) fail(Errc::unverified, "the provider sent updates that were not asked for");
+    if (update.task_id != task_.task_id) fail(Errc::unverified, "the provider sent an update for another task");
+    if (update.seq != next_seq_++) fail(Errc::unverified, "the provider left out an update");
+    if (!update.text) return;
+    text_ += *update.text;
+    if (text_.size() > limits::task_frame) fail(Errc::unverified, "the provider sends more output than a result can hold");
+  }
+
+  const std::string& text() const noexcept { return text_; }
+
+ private:
+  const Task& task_;
+  std::uint64_t next_seq_ = 0;
+  std::string text_;
+};
+
+void check_result(const TaskResult& result, const Task& task, const std::string& sha256, const PeerId& self, const Updates& updates) {
+  if (result.task_sha256 != sha256) fail(Errc::unverified, "the result answers another task: its hash is different");
+  const bool rejected_unread = result.status == Status::rejected && result.task_id == nil_task_id;
+  if (result.task_id != task.task_id && !rejected_unread) fail(Errc::unverified, "the result answers another task: its id is different");
+  if (result.recipient != self.text()) fail(Errc::unverified, "the result is meant for another peer");
+  if (task.stream && result.text && *result.text != updates.text())
+    fail(Errc::unverified, "the updates do not add up to the result's output");
+}
+
+}  // namespace
+
+Task TaskManager::make_task(std::string prompt) const {
+  Task task;
+  task.task_id = new_task_id(agent_.environment().random);
+  task.input["prompt"] = std::move(prompt);
+  task.timestamp = format_timestamp(agent_.environment().clock.date());
+  return task;
+}
+
+Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<void(const Update&)> on_update,
+                                      std::function<void()> on_sent) {
+  const Environment& environment = agent_.environment();
+  task.recipient = provider.text();
+  Answer answer;
+  answer.task_payload = task.to_json();
+  answer.task_envelope = co_await seal_on(environment, agent_.identity(), MessageKind::task, answer.task_payload);
+  if (answer.task_envelope.size() > limits::task_frame) fail(Errc::invalid, "the task is larger than 4 MiB; send less");
+  const std::string sha256 = task_hash(as_bytes(answer.task_payload));
+
+  Stream stream = co_await agent_.open_stream(provider, std::string(task_protocol));
+  Timer deadline;
+  if (task.timeout_ms) {
+    deadline =
+        stream.deadline(milliseconds(*task.timeout_ms) + limits::result_margin, "the task's time is over and the provider did not answer");
+  }
+  co_await write_frame(stream, answer.task_envelope);
+  if (on_sent) on_sent();
+
+  Updates updates(task);
+  try {
+    while (true) {
+      std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
+      if (!envelope) fail(Errc::closed, "the provider closed the stream without a result");
+      OpenedMessage message = co_await open_on(environment, *envelope, provider);
+      if (message.kind == MessageKind::update) {
+        const Update update = parse_update(message.payload).value();
+        updates.take(update);
+        if (on_update) on_update(update);
+        continue;
+      }
+      if (message.kind != MessageKind::result) fail(Errc::unverified, "the provider answered with another kind of message than a result");
+      answer.result = parse_result(message.payload).value();
+      answer.result_payload = std::move(message.payload);
+      answer.result_envelope = *std::move(envelope);
+      break;
+    }
+  } catch (const boost::system::system_error& error) {
+    // What is no message at all does not verify either.
+    if (is(error, Errc::malformed) || is(error, Errc::too_large)) fail(Errc::unverified, "the provider's answer is " + message_of(error));
+    throw;
+  }
+  check_result(answer.result, task, sha256, agent_.id(), updates);
+
+  // The result is the last message. The provider closes right behind it; one that doesn't is not waited for.
+  stream.close_write();
+  deadline = stream.deadline(limits::result_margin, "the provider did not close the stream");
+  try {
+    if (!(co_await stream.read()).empty()) fail(Errc::unverified, "the provider sent more behind its result");
+  } catch (const boost::system::system_error& error) {
+    if (is(error, Errc::unverified)) throw;
+  }
+  co_return answer;
+}
+
+Awaitable<Info> TaskManager::info(PeerId provider) {
+  Stream stream = co_await agent_.open_stream(provider, std::string(info_protocol));
+  stream.close_write();
+  const Timer deadline = stream.deadline(limits::negotiation, "the peer did not say what it executes");
+  const std::optional<Bytes> envelope = co_await read_frame(stream, limits::info_frame);
+  if (!envelope) fail(Errc::closed, "the peer did not say what it executes");
+  const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
+  Info info = parse_info(payload).value();
+  if (info.recipient != agent_.id().text()) fail(Errc::unverified, "the peer's info is meant for another peer");
+  co_return info;
+}
+
+}  // namespace p2p

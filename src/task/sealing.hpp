@@ -1,0 +1,16 @@
+#pragma once
+// Signing and verifying messages on the loop, or on the worker pool when they are large enough to hold it up.
+
+#include "network/transport.hpp"
+#include "task/message.hpp"
+
+namespace p2p {
+
+/// As seal_message(). `keys` outlives the call.
+Awaitable<Bytes> seal_on(const Environment& environment, const KeyPair& keys, MessageKind kind, std::string payload);
+/// As open_message(). Throws malformed, unverified.
+Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, PeerId from);
+/// The payload of a message of the one kind that may come now. Throws unverified too for another.
+Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, PeerId from, MessageKind kind);
+
+}  // namespace p2p

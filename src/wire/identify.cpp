@@ -1,0 +1,59 @@
+#include "wire/identify.hpp"
+
+#include "base/coding.hpp"
+#include "base/limits.hpp"
+#include "wire.pb.h"
+
+#include <algorithm>
+
+namespace p2p {
+namespace {
+
+bool printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+}  // namespace
+
+Bytes Identify::encode() const {
+  proto::Identify message;
+  if (public_key) message.set_public_key(public_key->encoded().data(), public_key->encoded().size());
+  for (const Multiaddr& address : listen_addrs) message.add_listen_addrs(address.bytes().data(), address.bytes().size());
+  for (const std::string& protocol : protocols) message.add_protocols(protocol);
+  if (observed_addr) message.set_observed_addr(observed_addr->bytes().data(), observed_addr->bytes().size());
+  message.set_protocol_version(protocol_version);
+  message.set_agent_version(agent_version);
+  if (!signed_peer_record.empty()) message.set_signed_peer_record(signed_peer_record.data(), signed_peer_record.size());
+  const std::string encoded = message.SerializeAsString();
+  Bytes framed;
+  put_uvarint(framed, encoded.size());
+  append(framed, as_bytes(encoded));
+  return framed;
+}
+
+Result<void> Identify::merge(ByteView protobuf) {
+  proto::Identify message;
+  if (!message.ParseFromArray(protobuf.data(), static_cast<int>(protobuf.size()))) return Error{Errc::malformed, "not an identify message"};
+  if (message.has_public_key()) {
+    TRY_ASSIGN(public_key, PublicKey::decode(as_bytes(message.public_key())));
+  }
+  for (const std::string& raw : message.listen_addrs()) {
+    const Result<Multiaddr> address = Multiaddr::from_bytes(as_bytes(raw));
+    if (!address || std::find(listen_addrs.begin(), listen_addrs.end(), *address) != listen_addrs.end()) continue;
+    if (listen_addrs.size() < limits::identify_addresses) listen_addrs.push_back(*address);
+  }
+  for (const std::string& protocol : message.protocols()) {
+    if (protocol.size() > limits::protocol_name || !printable(protocol)) continue;
+    if (std::find(protocols.begin(), protocols.end(), protocol) != protocols.end()) continue;
+    if (protocols.size() < limits::identify_protocols) protocols.push_back(protocol);
+  }
+  if (message.has_observed_addr()) {
+    if (const Result<Multiaddr> address = Multiaddr::from_bytes(as_bytes(message.observed_addr()))) observed_addr = *address;
+  }
+  if (message.has_protocol_version()) protocol_version = message.protocol_version().substr(0, limits::agent_version);
+  if (message.has_agent_version()) agent_version = message.agent_version().substr(0, limits::agent_version);
+  if (message.has_signed_peer_record()) signed_peer_record = to_bytes(message.signed_peer_record());
+  return {};
+}
+
+}  // namespace p2p

@@ -1,0 +1,133 @@
+#pragma once
+// Noise_XX_25519_ChaChaPoly_SHA256 as libp2p uses it: a handshake that proves both PeerIds, then records.
+//
+//   frame      u16 length ‖ Noise message of that many bytes, handshake and transport alike
+//   message 1  initiator → responder   e
+//   message 2  responder → initiator   e, ee, s, es   payload
+//   message 3  initiator → responder   s, se          payload
+//   payload    NoiseHandshakePayload { 1 identity_key  2 identity_sig  4 extensions { 2 stream_muxers } }
+//   identity_sig over  "noise-libp2p-static-key:" ‖ the sender's Noise static public key
+//   transport  ChaCha20-Poly1305, no associated data, a counter for each direction
+//
+// https://github.com/libp2p/specs/blob/master/noise/README.md, https://noiseprotocol.org/noise.html
+
+#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "base/sink.hpp"
+#include "crypto/crypto.hpp"
+#include "identity/identity.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2p {
+
+/// Seals records. What is appended gathers in the open record until it is full or flush() is called; the buffer then holds whole frames,
+/// encrypted in place.
+class NoiseWriter final : public ByteSink {
+ public:
+  explicit NoiseWriter(crypto::Aead key) : key_(std::move(key)) {}
+
+  void append(ByteView plaintext) override;
+  /// Ends the open record, if there is one.
+  void flush();
+  /// Bytes gathered and not taken, the open record included.
+  std::size_t size() const noexcept { return out_.size(); }
+  /// Flushes and hands the frames over; `reuse` becomes the next buffer, its contents dropped.
+  Bytes take(Bytes reuse);
+
+ private:
+  crypto::Aead key_;
+  std::uint64_t counter_ = 0;
+  Bytes out_;
+  std::size_t open_ = closed;  // where the open record's plaintext begins
+  static constexpr std::size_t closed = static_cast<std::size_t>(-1);
+};
+
+/// Opens records in the receive buffer.
+class NoiseReader {
+ public:
+  explicit NoiseReader(crypto::Aead key) : key_(std::move(key)) {}
+
+  /// The plaintext of the frame at the front of `in`, decrypted in place; the frame is chopped off. Nothing while it is incomplete. A view
+  /// of no bytes is a record without content. Errors: malformed (a frame without a tag), unverified.
+  Result<std::optional<ByteView>> next(ByteSpan& in);
+
+ private:
+  crypto::Aead key_;
+  std::uint64_t counter_ = 0;
+};
+
+/// What a finished handshake gives.
+struct NoiseSession {
+  NoiseWriter writer;
+  NoiseReader reader;
+  PublicKey remote_key;
+  PeerId remote;
+  std::vector<std::string> remote_muxers;  ///< the other side's early-muxer list; empty when it sent none
+};
+
+class NoiseHandshake {
+ public:
+  enum class Role : std::uint8_t { initiator, responder };
+
+  struct Parameters {
+    const KeyPair& identity;          ///< outlives the handshake
+    crypto::Key static_secret;        ///< X25519, ours
+    crypto::Key ephemeral_secret;     ///< X25519, fresh for this handshake
+    std::vector<std::string> muxers;  ///< early-muxer list to send; empty sends none
+    std::optional<PeerId> expected;   ///< who the other side must be
+  };
+
+  NoiseHandshake(Role role, Parameters parameters);
+  ~NoiseHandshake();
+  NoiseHandshake(const NoiseHandshake&) = delete;
+  NoiseHandshake& operator=(const NoiseHandshake&) = delete;
+
+  /// Takes handshake frames off the front of `in`, none beyond the handshake. Errors: malformed; unverified (a tag, a signature, or another
+  /// peer than the expected one).
+  Result<void> receive(ByteView& in);
+  /// The initiator has output from the start.
+  Bytes take_output() { return std::exchange(output_, {}); }
+  bool done() const noexcept { return step_ == 3; }
+
+  /// Once, when done.
+  NoiseSession finish();
+  /// The handshake hash, which both sides share; for tests.
+  const crypto::Digest& hash() const noexcept { return hash_; }
+  const crypto::Key& chaining_key() const noexcept { return chaining_key_; }
+
+ private:
+  void mix_hash(ByteView data);
+  Result<void> mix_key(const crypto::Key& secret, const crypto::Key& public_key);
+  void encrypt_and_hash(Bytes& message, ByteView plaintext);
+  Result<Bytes> decrypt_and_hash(ByteView ciphertext);
+  Bytes payload() const;
+  Result<void> read_payload(ByteView encoded);
+  void put_frame(ByteView message);
+
+  Result<void> write_message_1();
+  Result<void> read_message_1(ByteView message);
+  Result<void> write_message_2();
+  Result<void> read_message_2(ByteView message);
+  Result<void> write_message_3();
+  Result<void> read_message_3(ByteView message);
+
+  Role role_;
+  Parameters own_;
+  crypto::Key static_public_;
+  crypto::Key ephemeral_public_;
+  crypto::Digest hash_;
+  crypto::Key chaining_key_;
+  crypto::Key cipher_key_{};
+  std::uint64_t nonce_ = 0;
+  crypto::Key remote_ephemeral_{};
+  crypto::Key remote_static_{};
+  std::optional<PublicKey> remote_key_;
+  std::vector<std::string> remote_muxers_;
+  unsigned step_ = 0;  // messages done
+  Bytes output_;
+};
+
+}  // namespace p2p

@@ -1,0 +1,519 @@
+//! An interop peer on rust-libp2p; ../README.md says what its commands are.
+
+mod json;
+mod node;
+mod provider;
+mod requester;
+mod streams;
+mod wire;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::Write,
+    process::exit,
+    time::{Duration, Instant},
+};
+
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use libp2p::{
+    futures::StreamExt, identify, identity::Keypair, mdns, multiaddr::Protocol, ping, swarm::SwarmEvent, Multiaddr,
+    PeerId, Stream, StreamProtocol, Swarm,
+};
+use serde_json::{json, Value};
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{signal, SignalKind},
+    sync::{mpsc, watch},
+    time::{sleep_until, timeout},
+};
+
+use node::{Behaviour, BehaviourEvent, Mdns, Muxer, Node};
+
+/// rust-libp2p's mplex holds the reset of a dropped stream back until something else is flushed on the connection, so
+/// there should always be a ping soon.
+const SERVE_PING: Duration = Duration::from_secs(1);
+const DIAL_PING: Duration = Duration::from_millis(250);
+
+const STEP: Duration = Duration::from_secs(60);
+const STEPS: &str = "identify,ping,info,task,stream,tampered,echo";
+
+/// js-libp2p's mplex ends a connection on which more than five streams are opened within a second. Two are identify and
+/// ping, opened at once; at this pace no second has more than three others.
+const BETWEEN_OPENS: Duration = Duration::from_millis(350);
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let code = match run(&arguments).await {
+        Ok(()) => 0,
+        Err(error) => {
+            print(json!({"event": "error", "message": format!("{error:#}")}));
+            1
+        }
+    };
+    // Not a return: tokio would wait for the thread that reads standard input.
+    exit(code);
+}
+
+async fn run(arguments: &[String]) -> Result<()> {
+    let (command, rest) = arguments.split_first().context("usage: peer serve|dial|discover …")?;
+    let options = Options::parse(rest)?;
+    match command.as_str() {
+        "serve" => serve(options).await,
+        "dial" => dial(options).await,
+        "discover" => discover(options).await,
+        _ => bail!("unknown command {command:?}: serve, dial and discover are known"),
+    }
+}
+
+fn print(line: Value) {
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        exit(1); // nobody listens any more
+    }
+}
+
+struct Options {
+    address: Option<Multiaddr>,
+    listen: Vec<Multiaddr>,
+    muxers: Vec<Muxer>,
+    mdns: bool,
+    ipv6: bool,
+    steps: String,
+    prompt: String,
+    bytes: u64,
+    peer: Option<PeerId>,
+    wait: Duration,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Options {
+            address: None,
+            listen: Vec::new(),
+            muxers: Muxer::ALL.to_vec(),
+            mdns: false,
+            ipv6: false,
+            steps: STEPS.into(),
+            prompt: "Hello, P2P AI!".into(),
+            bytes: 64 << 20,
+            peer: None,
+            wait: Duration::from_secs(30),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--listen" => options.listen.push(value()?.parse().context("--listen")?),
+                "--muxer" => options.muxers = value()?.split(',').map(str::parse).collect::<Result<_>>()?,
+                "--mdns" => options.mdns = true,
+                "--ipv6" => options.ipv6 = true,
+                "--do" => options.steps = value()?.clone(),
+                "--prompt" => options.prompt = value()?.clone(),
+                "--bytes" => options.bytes = value()?.parse().context("--bytes")?,
+                "--for" => options.peer = Some(value()?.parse().context("--for")?),
+                "--wait" => {
+                    options.wait = Duration::try_from_secs_f64(value()?.parse().context("--wait")?).context("--wait")?
+                }
+                address if address.starts_with('/') => options.address = Some(address.parse()?),
+                _ => bail!("unknown argument {argument:?}"),
+            }
+        }
+        Ok(options)
+    }
+
+    fn family(&self) -> Mdns {
+        if self.ipv6 {
+            Mdns::Ipv6
+        } else {
+            Mdns::Ipv4
+        }
+    }
+}
+
+async fn serve(options: Options) -> Result<()> {
+    let mut node = Node::new(node::Config {
+        mdns: if options.mdns { options.family() } else { Mdns::Off },
+        muxers: options.muxers,
+        serves: vec![wire::TASK, wire::INFO, wire::ECHO],
+        ping_interval: SERVE_PING,
+    })?;
+    let mut listen = options.listen;
+    if listen.is_empty() {
+        listen.push("/ip4/127.0.0.1/tcp/0".parse()?);
+    }
+    // Before the first line, which may be what somebody waits for to send a signal.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (addresses, events) = listen_on(&mut node.swarm, listen).await?;
+    print(json!({"event": "listening", "peer": node.swarm.local_peer_id().to_base58(), "addrs": addresses}));
+    events.into_iter().for_each(report);
+    let mut input_end = tokio::spawn(async {
+        let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 256]);
+        while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
+    });
+    loop {
+        tokio::select! {
+            event = node.swarm.select_next_some() => report(event),
+            Some(inbound) = node.inbound.recv() => {
+                let key = node.key.clone();
+                tokio::spawn(async move {
+                    let (peer, protocol) = (inbound.peer, inbound.protocol.clone());
+                    if let Err(error) = handle(inbound, &key).await {
+                        eprintln!("{protocol} of {peer} ended: {error:#}");
+                    }
+                });
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = &mut input_end => return Ok(()),
+        }
+    }
+}
+
+type Event = SwarmEvent<BehaviourEvent>;
+
+/// Returns every address once each listener has at least one, and what else happened meanwhile.
+async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: Vec<Multiaddr>) -> Result<(Vec<String>, Vec<Event>)> {
+    // A listener on the unspecified address tells its interfaces one after the other.
+    const QUIET: Duration = Duration::from_millis(100);
+    let mut waiting = HashSet::new();
+    for address in addresses {
+        waiting.insert(swarm.listen_on(address.clone()).with_context(|| format!("cannot listen on {address}"))?);
+    }
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    loop {
+        let patience = if waiting.is_empty() { QUIET } else { STEP };
+        match timeout(patience, swarm.select_next_some()).await {
+            Ok(SwarmEvent::NewListenAddr { listener_id, address }) => {
+                waiting.remove(&listener_id);
+                found.push(with_peer(address, *swarm.local_peer_id()));
+            }
+            Ok(SwarmEvent::ListenerClosed { reason: Err(error), .. }) => bail!("cannot listen: {error}"),
+            Ok(event) => others.push(event),
+            Err(_) if waiting.is_empty() => return Ok((found, others)),
+            Err(_) => bail!("a listener has no address"),
+        }
+    }
+}
+
+/// An address that can be dialled as it is printed.
+fn with_peer(address: Multiaddr, peer: PeerId) -> String {
+    address.with_p2p(peer).unwrap_or_else(|other| other).to_string()
+}
+
+fn report(event: Event) {
+    match event {
+        SwarmEvent::ConnectionEstablished { peer_id, num_established, .. } if num_established.get() == 1 => {
+            print(json!({"event": "connected", "peer": peer_id.to_base58()}));
+        }
+        SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+            print(json!({"event": "disconnected", "peer": peer_id.to_base58()}));
+            if let Some(cause) = cause {
+                eprintln!("the connection to {peer_id} ended: {cause}");
+            }
+        }
+        SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+            eprintln!("no connection from {send_back_addr}: {error}");
+        }
+        SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+            for (peer, addresses) in by_peer(found) {
+                print(discovered(peer, addresses));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn by_peer(found: Vec<(PeerId, Multiaddr)>) -> BTreeMap<PeerId, Vec<String>> {
+    let mut peers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (peer, address) in found {
+        peers.entry(peer).or_default().push(with_peer(address, peer));
+    }
+    peers
+}
+
+fn discovered(peer: PeerId, addresses: Vec<String>) -> Value {
+    json!({"event": "peer_discovered", "peer": peer.to_base58(), "addrs": addresses})
+}
+
+async fn handle(inbound: streams::Inbound, key: &Keypair) -> Result<()> {
+    let streams::Inbound { peer, protocol, mut stream } = inbound;
+    if protocol == wire::ECHO {
+        return provider::serve_echo(&mut stream).await;
+    }
+    if protocol == wire::INFO {
+        provider::serve_info(&mut stream, key, peer).await?;
+    } else if let Some(outcome) = provider::serve_task(&mut stream, key, peer).await? {
+        let provider::Outcome { task_id, status } = outcome;
+        print(json!({"event": "task", "task_id": task_id, "status": status, "peer": peer.to_base58()}));
+    }
+    provider::await_close(&mut stream).await
+}
+
+async fn dial(options: Options) -> Result<()> {
+    let address = options.address.context("dial needs an address")?;
+    let Some(Protocol::P2p(peer)) = address.iter().last() else { bail!("the address does not end in /p2p/…") };
+    let steps: Vec<&str> = options.steps.split(',').filter(|step| !step.is_empty()).collect();
+    for step in &steps {
+        ensure!(STEPS.split(',').any(|known| known == *step), "unknown step {step:?}: {STEPS} are known");
+    }
+    let mut node =
+        Node::new(node::Config { muxers: options.muxers, mdns: Mdns::Off, serves: vec![], ping_interval: DIAL_PING })?;
+    node.swarm.dial(address)?;
+    let established = timeout(STEP, connect(&mut node.swarm, peer)).await.context("dialling takes too long")?;
+    established?;
+    let muxer = node.muxer.get().map(|muxer| muxer.name());
+    print(json!({"event": "connected", "peer": peer.to_base58(), "muxer": muxer}));
+
+    let (identified, identity) = watch::channel(None);
+    let (pinged, pings) = mpsc::unbounded_channel();
+    let mut session = Session {
+        key: node.key,
+        peer,
+        opener: node.opener,
+        next_open: Instant::now() + BETWEEN_OPENS,
+        identity,
+        pings,
+        prompt: options.prompt,
+        bytes: options.bytes,
+    };
+    let all_steps = async {
+        for step in steps {
+            let line =
+                timeout(STEP, session.step(step)).await.with_context(|| format!("{step} takes more than 60 s"))?;
+            print(line.with_context(|| format!("{step} failed"))?);
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        done = all_steps => done?,
+        lost = follow(&mut node.swarm, identified, pinged) => return Err(lost),
+    }
+
+    let _ = node.swarm.disconnect_peer_id(peer);
+    let closed = async { while !matches!(node.swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {} };
+    timeout(Duration::from_secs(5), closed).await.context("the connection does not close")
+}
+
+async fn connect(swarm: &mut Swarm<Behaviour>, peer: PeerId) -> Result<()> {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == peer => return Ok(()),
+            SwarmEvent::OutgoingConnectionError { error, .. } => bail!("cannot connect: {error}"),
+            _ => {}
+        }
+    }
+}
+
+type Identity = Option<Result<identify::Info, String>>;
+
+/// Hands the swarm's events to the steps until the connection is lost.
+async fn follow(
+    swarm: &mut Swarm<Behaviour>,
+    identified: watch::Sender<Identity>,
+    pinged: mpsc::UnboundedSender<Result<Duration, ping::Failure>>,
+) -> anyhow::Error {
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { info, .. })) => {
+                identified.send_replace(Some(Ok(info)));
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Error { error, .. })) => {
+                identified.send_replace(Some(Err(error.to_string())));
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { result, .. })) => {
+                let _ = pinged.send(result);
+            }
+            SwarmEvent::ConnectionClosed { cause: Some(cause), .. } => {
+                return anyhow!("the connection was lost: {cause}");
+            }
+            SwarmEvent::ConnectionClosed { cause: None, .. } => return anyhow!("the connection was closed"),
+            _ => {}
+        }
+    }
+}
+
+/// One connection and what the steps need.
+struct Session {
+    key: Keypair,
+    peer: PeerId,
+    opener: streams::Opener,
+    next_open: Instant,
+    identity: watch::Receiver<Identity>,
+    pings: mpsc::UnboundedReceiver<Result<Duration, ping::Failure>>,
+    prompt: String,
+    bytes: u64,
+}
+
+impl Session {
+    async fn step(&mut self, name: &str) -> Result<Value> {
+        match name {
+            "identify" => self.identify().await,
+            "ping" => {
+                let mut times = Vec::new();
+                for _ in 0..3 {
+                    times.push(milliseconds(self.ping().await?));
+                }
+                Ok(json!({"event": "ping", "ms": times}))
+            }
+            "info" => {
+                let mut stream = self.open(wire::INFO).await?;
+                let me = self.key.public().to_peer_id();
+                let info = requester::ask_info(&mut stream, me, self.peer).await?;
+                let part = |name: &str| info.get(name).cloned().unwrap_or_default();
+                Ok(
+                    json!({"event": name, "agent": part("agent"), "executors": part("executors"), "queue": part("queue")}),
+                )
+            }
+            "task" | "stream" => {
+                let mut stream = self.open(wire::TASK).await?;
+                let streamed = name == "stream";
+                let answer = requester::ask(&mut stream, &self.key, self.peer, &self.prompt, streamed).await?;
+                let mut line = json!({"event": name, "status": answer.status, "text": answer.text});
+                if streamed {
+                    line["updates"] = answer.updates.into();
+                } else {
+                    line["executor"] = answer.executor.into();
+                }
+                Ok(line)
+            }
+            "tampered" => {
+                let mut stream = self.open(wire::TASK).await?;
+                requester::ask_tampered(&mut stream, &self.key, self.peer, &self.prompt).await?;
+                // A lost connection ends the stream too, and would be the wrong answer.
+                while self.ping().await.is_err() {}
+                Ok(json!({"event": "tampered", "refused": true}))
+            }
+            "echo" => {
+                let stream = self.open(wire::ECHO).await?;
+                let start = Instant::now();
+                let sha256 = requester::echo(stream, self.bytes).await?;
+                let ms = milliseconds(start.elapsed());
+                Ok(json!({"event": "echo", "bytes": self.bytes, "sha256": sha256, "ms": ms}))
+            }
+            _ => bail!("unknown step"),
+        }
+    }
+
+    async fn open(&mut self, protocol: StreamProtocol) -> Result<Stream> {
+        sleep_until(self.next_open.into()).await;
+        self.next_open = Instant::now() + BETWEEN_OPENS;
+        self.opener.open(self.peer, protocol).await
+    }
+
+    async fn identify(&mut self) -> Result<Value> {
+        let info = match self.identity.wait_for(Option::is_some).await?.clone() {
+            Some(Ok(info)) => info,
+            Some(Err(error)) => bail!(error),
+            None => bail!("no result"),
+        };
+        ensure!(info.public_key.to_peer_id() == self.peer, "identify tells another peer's key");
+        Ok(json!({
+            "event": "identify",
+            "agent": info.agent_version,
+            "protocol_version": info.protocol_version,
+            "protocols": info.protocols.iter().map(StreamProtocol::as_ref).collect::<Vec<_>>(),
+            "listen_addrs": info.listen_addrs,
+            "observed": info.observed_addr,
+        }))
+    }
+
+    /// One that ends after now.
+    async fn ping(&mut self) -> Result<Duration> {
+        while self.pings.try_recv().is_ok() {}
+        Ok(self.pings.recv().await.context("no ping any more")??)
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+async fn discover(options: Options) -> Result<()> {
+    let wanted = options.peer.context("discover needs --for PEERID")?;
+    let mut node = Node::new(node::Config {
+        mdns: options.family(),
+        muxers: options.muxers,
+        serves: vec![],
+        ping_interval: SERVE_PING,
+    })?;
+    node.swarm.listen_on(if options.ipv6 { "/ip6/::/tcp/0" } else { "/ip4/0.0.0.0/tcp/0" }.parse()?)?;
+    let search = async {
+        loop {
+            if let SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) =
+                node.swarm.select_next_some().await
+            {
+                if let Some(addresses) = by_peer(found).remove(&wanted) {
+                    return addresses;
+                }
+            }
+        }
+    };
+    let found = timeout(options.wait, search).await;
+    print(discovered(wanted, found.with_context(|| format!("{wanted} was not discovered"))?));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(muxer: Muxer, serves: Vec<StreamProtocol>) -> Node {
+        Node::new(node::Config { muxers: vec![muxer], mdns: Mdns::Off, serves, ping_interval: SERVE_PING }).unwrap()
+    }
+
+    /// Each stream waits until all are open, so that none is served before the last has been accepted.
+    async fn many_tasks_at_once(muxer: Muxer, count: usize) {
+        let mut provider = node(muxer, vec![wire::TASK]);
+        let peer = *provider.swarm.local_peer_id();
+        let (address, _) = listen_on(&mut provider.swarm, vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]).await.unwrap();
+        let key = provider.key.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = provider.swarm.select_next_some() => {}
+                    Some(inbound) = provider.inbound.recv() => {
+                        let key = key.clone();
+                        tokio::spawn(async move {
+                            let mut stream = inbound.stream;
+                            provider::serve_task(&mut stream, &key, inbound.peer).await?;
+                            provider::await_close(&mut stream).await
+                        });
+                    }
+                }
+            }
+        });
+
+        let mut requester = node(muxer, vec![]);
+        requester.swarm.dial(address[0].parse::<Multiaddr>().unwrap()).unwrap();
+        connect(&mut requester.swarm, peer).await.unwrap();
+        tokio::spawn(async move { while let Some(_) = requester.swarm.next().await {} });
+        let all_open = std::sync::Arc::new(tokio::sync::Barrier::new(count));
+        let tasks: Vec<_> = (0..count)
+            .map(|nth| {
+                let (opener, key, all_open) = (requester.opener.clone(), requester.key.clone(), all_open.clone());
+                tokio::spawn(async move {
+                    let mut stream = opener.open(peer, wire::TASK).await?;
+                    all_open.wait().await;
+                    requester::ask(&mut stream, &key, peer, &format!("task {nth}"), nth % 2 == 0).await
+                })
+            })
+            .collect();
+        for (nth, task) in tasks.into_iter().enumerate() {
+            let answer = task.await.unwrap().unwrap();
+            assert_eq!(answer.text, format!("Processed: task {nth}"));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn yamux_serves_many_tasks_at_once() {
+        // Further streams would wait for an acknowledgement, which comes with a provider's first bytes.
+        many_tasks_at_once(Muxer::Yamux, 250).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn mplex_serves_many_tasks_at_once() {
+        many_tasks_at_once(Muxer::Mplex, 120).await;
+    }
+}
