@@ -93,6 +93,13 @@ Awaitable<void> Connection::relieve_congestion() {
 }
 
 void Connection::process(ByteView plaintext) {
+  // A frame's header may lie across two records. Its first bytes wait for the rest.
+  Bytes joined;
+  if (!partial_.empty()) {
+    joined = std::exchange(partial_, {});
+    append(joined, plaintext);
+    plaintext = joined;
+  }
   while (!failure_) {
     Result<std::optional<MuxEvent>> event = session_->next(plaintext);
     if (!event) {
@@ -102,6 +109,7 @@ void Connection::process(ByteView plaintext) {
     if (!*event) break;
     on_event(**event);
   }
+  partial_.assign(plaintext.begin(), plaintext.end());
   if (writer_.size() > 0) flush_soon();
   if (writer_.size() > limits::write_buffer + limits::noise_frame + limits::control_frames) {
     fail(Errc::exhausted, "the peer asks for answers and does not read them");
@@ -226,6 +234,7 @@ void Connection::end(Error failure, std::string reason) {
   if (failure_) return;
   failure_ = failure;
   reason_ = std::move(reason);
+  environment_.log.write(Logger::Level::debug, "connection with " + peer_.text() + " ended: " + reason_);
   closing_ = true;
   for (const auto& [id, state] : std::exchange(streams_, {})) state->fail(failure);
   blocked_.clear();

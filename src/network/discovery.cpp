@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 namespace p2p {
 namespace {
@@ -60,7 +61,7 @@ struct Discovery::Known {
     bool own_link;
     Time expires;
   };
-  std::string name;  // under which it announces itself
+  std::set<std::string> names;  // under which it announces itself: one for each packet that its addresses take
   std::vector<Heard> heard;
 
   std::vector<Multiaddr> addresses() const {
@@ -222,7 +223,7 @@ void Discovery::on_datagram(Link& link, const Datagram& datagram) {
   }
   for (const mdns::Peer& peer : packet->peers) on_peer(link, peer);
   for (const std::string& name : packet->gone) {
-    const auto at = std::find_if(known_.begin(), known_.end(), [&name](const auto& entry) { return entry.second.name == name; });
+    const auto at = std::find_if(known_.begin(), known_.end(), [&name](const auto& entry) { return entry.second.names.contains(name); });
     if (at != known_.end()) forget(PeerId(at->first));
   }
 }
@@ -245,7 +246,8 @@ bool Discovery::may_answer(Link& link, const std::string& source) {
 void Discovery::on_query(Link& link, const Datagram& datagram, const mdns::Packet& query) {
   if (!options_.announce || (!query.asks_for_peers && !query.asks_for_services) || !on_link(link.interface, datagram.source_ip)) return;
   if (query.asks_for_peers && datagram.source_port != mdns_port && link.group && may_answer(link, datagram.source_ip)) {
-    link.group->send_to(mdns::encode_unicast_response(announcement(link), query.id), datagram.source_ip, datagram.source_port);
+    const Bytes answer = mdns::encode_unicast_response(announcement(link), query.id);
+    if (!answer.empty()) link.group->send_to(answer, datagram.source_ip, datagram.source_port);
   }
   link.meta_asked = link.meta_asked || query.asks_for_services;
   if (!link.answer_at) {
@@ -316,7 +318,7 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
     forget(PeerId(oldest->first));
   }
   Known& known = known_[peer.id];
-  known.name = peer.name;
+  if (known.names.size() < limits::mdns_addresses) known.names.insert(peer.name);
   bool news = false;
   for (Known::Heard& one : heard) {
     const auto at = std::find_if(known.heard.begin(), known.heard.end(), [&one](const auto& old) { return old.address == one.address; });

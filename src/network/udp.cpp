@@ -48,7 +48,9 @@ class UdpSocket final : public DatagramSocket {
     if (!v4) socket_.set_option(asio::ip::v6_only(true));
     if (in_group) {
       socket_.set_option(udp::socket::reuse_address(true));
-#ifdef SO_REUSEPORT
+#ifndef __linux__
+      // Where the option above does not share a port. Linux shares it, and must not have this one: its early demultiplexing then hands a
+      // datagram from the wire to any one of the process's sockets, say that of lo, whichever interface it came through.
       socket_.set_option(asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>(true));
 #endif
       hear_own_groups_only(v4);

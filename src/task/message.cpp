@@ -141,6 +141,24 @@ bool is_task_type(std::string_view text) {
          text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == std::string_view::npos;
 }
 
+// 1 to 64 printable characters.
+bool is_peer_name(std::string_view text) {
+  std::size_t characters = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool c1 = byte == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;  // UTF-8 was checked: there is a second byte
+    if (byte < 0x20 || byte == 0x7f || c1) return false;
+    if ((byte & 0xc0) != 0x80) ++characters;
+  }
+  return characters >= 1 && characters <= 64;
+}
+
+// name/version
+bool is_agent(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  return slash != std::string_view::npos && slash > 0 && slash + 1 < text.size();
+}
+
 bool is_hash(std::string_view text) { return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos; }
 
 // YYYY-MM-DDTHH:MM:SS[.fraction]Z
@@ -299,6 +317,7 @@ Result<Update> parse_update(ByteView payload) {
   update.position = members.optional_number("position");
   update.text = members.optional_text("text");
   if (members.has("data") || update.state.has_value() == update.text.has_value()) members.refuse("an update needs either state or text");
+  if (update.state == "queued" && !update.position) members.refuse("position is missing");
   if (update.text && update.text->size() > limits::update_text) members.refuse("an update's text is above its limit");
   return verified(members, std::move(update));
 }
@@ -366,7 +385,8 @@ Result<TaskResult> parse_result(ByteView payload) {
   result.recipient = members.text("recipient");
   result.task_sha256 = members.text("task_sha256");
   if (!is_hash(result.task_sha256)) members.refuse("task_sha256 is not a hash");
-  result.executor = (rejected ? members.optional_text("executor").value_or(std::string()) : members.text("executor"));
+  result.executor = members.optional_text("executor").value_or(std::string());
+  if (result.executor.empty() && !rejected) members.refuse("executor is missing");
   result.model = members.optional_text("model");
   result.finish_reason = members.optional_text("finish_reason");
   result.queued_ms = members.optional_number("queued_ms");
@@ -398,6 +418,7 @@ Result<Info> parse_info(ByteView payload) {
   Members members(object);
   Info info;
   info.agent = members.text("agent");
+  if (!is_agent(info.agent)) members.refuse("agent is not a name and a version");
   read_timestamp(members, info.timestamp);
   info.recipient = members.text("recipient");
   if (const json::array* const offers = members.array("executors")) {
@@ -407,6 +428,7 @@ Result<Info> parse_info(ByteView payload) {
       if (described == nullptr) members.refuse("an executor is not an object");
       Members fields(described == nullptr ? none : *described);
       Offer offer{fields.text("task_type"), fields.text("executor"), {}};
+      if (!is_task_type(offer.task_type) || offer.executor.empty()) fields.refuse("an executor without a task type or name");
       if (const json::array* const models = fields.optional_array("models")) {
         for (const json::value& model : *models) {
           if (!model.is_string()) {
@@ -429,6 +451,7 @@ Result<Info> parse_info(ByteView payload) {
     if (!fields.problem().empty()) members.refuse("queue is not as it should be");
   }
   info.name = members.optional_text("name");
+  if (info.name && !is_peer_name(*info.name)) members.refuse("name is not 1 to 64 printable characters");
   info.may_ask = members.optional_bool("may_ask");
   return verified(members, std::move(info));
 }

@@ -234,8 +234,7 @@ Owned<ldns_rr> parse(ByteView packet, const Place& place, ldns_pkt_section secti
   ldns_rr* record = nullptr;
   std::size_t at = place.begin;
   if (ldns_wire2rr(&record, packet.data(), packet.size(), &at, section) != LDNS_STATUS_OK) return nullptr;
-  Owned<ldns_rr> parsed(record);
-  return at == place.end ? std::move(parsed) : nullptr;
+  return Owned<ldns_rr>(record);
 }
 
 /// In lower case, without the dot at the end; unusual bytes as \ddd.

@@ -19,7 +19,7 @@ namespace p2p {
 
 class YamuxSession final : public MuxSession {
  public:
-  YamuxSession(Role role, ByteSink& out) : role_(role), next_id_(role == Role::dialer ? 1 : 2), out_(out) {}
+  YamuxSession(Role role, ByteSink& out) : next_id_(role == Role::dialer ? 1 : 2), out_(out) {}
 
   Result<std::optional<MuxEvent>> next(ByteView& in) override;
   Result<StreamId> open() override;
@@ -53,7 +53,6 @@ class YamuxSession final : public MuxSession {
   Result<void> read_stream_frame(std::uint8_t type, std::uint16_t flags, std::uint32_t id, std::uint32_t length);
   void erase(Streams::iterator at);
 
-  Role role_;
   std::uint32_t next_id_;
   ByteSink& out_;
   Streams streams_;

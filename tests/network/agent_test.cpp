@@ -1,0 +1,615 @@
+#include "base/limits.hpp"
+#include "network/protocol.hpp"
+#include "support/sim.hpp"
+#include "wire/mdns.hpp"
+
+#include <gtest/gtest.h>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const std::vector<std::string> yamux{std::string(yamux_protocol)};
+const std::vector<std::string> mplex{std::string(mplex_protocol)};
+const std::vector<std::string> both{std::string(yamux_protocol), std::string(mplex_protocol)};
+const std::vector<std::string> mplex_first{std::string(mplex_protocol), std::string(yamux_protocol)};
+
+Awaitable<void> pause(SimNetwork& network, Duration duration) {
+  co_await sleep_until(network.clock(), network.loop(), network.clock().now() + duration);
+}
+
+/// The error of `work`, or nothing.
+Awaitable<std::optional<Errc>> error_of(Awaitable<void> work, std::string* message = nullptr) {
+  try {
+    co_await std::move(work);
+  } catch (const boost::system::system_error& error) {
+    if (message != nullptr) *message = message_of(error);
+    co_return static_cast<Errc>(error.code().value());
+  }
+  co_return std::nullopt;
+}
+
+Awaitable<void> discard(Awaitable<const Connection*> work) { co_await std::move(work); }
+Awaitable<void> discard(Awaitable<PeerId> work) { co_await std::move(work); }
+
+TEST(Agent, FindsARunningOneWithinARoundTrip) {
+  SimNetwork network;
+  SimAgent provider(network, listening());
+  SimAgent finder(network, looking());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(60));  // its announcements are over
+    finder.agent.start();
+    const Time start = network.clock().now();
+    const PeerId found = co_await finder.agent.next_discovered(start + seconds(5));
+    EXPECT_EQ(found, provider.agent.id());
+    EXPECT_EQ(network.clock().now() - start, 2 * network.latency);
+    const Connection* const connection = co_await finder.agent.connect(found);
+    EXPECT_EQ(connection->peer(), provider.agent.id());
+    EXPECT_EQ(connection->muxer(), yamux_protocol);
+    co_await finder.agent.stop();
+    co_await provider.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, SaysThatNobodyIsThereWhenTheTimeIsOver) {
+  SimNetwork network;
+  SimAgent finder(network, looking());
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    const Time start = network.clock().now();
+    EXPECT_EQ(co_await error_of(discard(finder.agent.next_discovered(start + seconds(5)))), Errc::no_peer);
+    EXPECT_EQ(network.clock().now() - start, seconds(5));
+    EXPECT_EQ(finder.agent.discovery_links(), "eth0");
+    co_await finder.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, DoesNotFindOneThatOnlyLooks) {
+  SimNetwork network;
+  SimAgent one(network, looking());
+  SimAgent other(network, looking());
+  const auto course = [&]() -> Awaitable<void> {
+    one.agent.start();
+    other.agent.start();
+    EXPECT_EQ(co_await error_of(discard(one.agent.next_discovered(network.clock().now() + seconds(30)))), Errc::no_peer);
+    co_await one.agent.stop();
+    co_await other.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, LetsTwentyKnowEachOther) {
+  SimNetwork network;
+  std::vector<std::unique_ptr<SimAgent>> agents;
+  for (int i = 0; i < 20; ++i) agents.push_back(std::make_unique<SimAgent>(network, listening()));
+  const auto course = [&]() -> Awaitable<void> {
+    for (const auto& one : agents) one->agent.start();
+    for (const auto& one : agents) {
+      std::set<PeerId> found;
+      while (found.size() < agents.size() - 1) found.insert(co_await one->agent.next_discovered(network.clock().now() + seconds(10)));
+      EXPECT_FALSE(found.contains(one->agent.id()));
+    }
+    for (const auto& one : agents) co_await one->agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, ForgetsAPeerWhoseTimeIsOver) {
+  SimNetwork network;
+  std::optional<Time> gone;
+  AgentEvents events;
+  events.gone = [&](const PeerId&) { gone = network.clock().now(); };
+  SimAgent finder(network, looking(), events);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    provider.agent.start();
+    co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
+    co_await pause(network, milliseconds(1500));  // the second announcement is heard too
+    provider.host.unplug();
+    const Time unplugged = network.clock().now();
+    co_await pause(network, limits::mdns_ttl + seconds(1));
+    EXPECT_TRUE(gone.has_value());
+    EXPECT_LE(*gone - unplugged, limits::mdns_ttl);
+    EXPECT_GE(*gone - unplugged, limits::mdns_ttl - seconds(2));
+    EXPECT_TRUE(finder.agent.discovered_addresses(provider.agent.id()).empty());
+    // Back again, it is found again.
+    provider.host.plug_in();
+    EXPECT_EQ(co_await finder.agent.next_discovered(network.clock().now() + seconds(60)), provider.agent.id());
+    co_await finder.agent.stop();
+    co_await provider.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, ForgetsAPeerThatCannotBeDialledOrWhoseConnectionEnds) {
+  SimNetwork network;
+  SimAgent finder(network, looking());
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    provider.agent.start();
+    const PeerId id = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
+    co_await finder.agent.connect(id);
+    provider.host.kill_connections();
+    co_await pause(network, milliseconds(10));
+    EXPECT_TRUE(finder.agent.discovered_addresses(id).empty());
+    co_await finder.agent.next_discovered(network.clock().now() + seconds(60));
+    provider.host.unplug();
+    const Time start = network.clock().now();
+    EXPECT_EQ(co_await error_of(discard(finder.agent.connect(id))), Errc::unreachable);
+    EXPECT_EQ(network.clock().now() - start, limits::dial);
+    EXPECT_EQ(co_await error_of(discard(finder.agent.connect(id))), Errc::no_peer);
+    co_await finder.agent.stop();
+    co_await provider.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, HonoursAGoodbye) {
+  SimNetwork network;
+  SimAgent finder(network, looking());
+  SimAgent provider(network, listening());
+  SimHost& other = network.add_host();
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    provider.agent.start();
+    const PeerId id = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
+    const auto socket = other.open_group(other.interfaces().front(), Multicast::Family::ip4);
+    const mdns::Announcement goodbye{"goodbyegoodbyegoodbyegoodbyegoodb", id, {provider.agent.addresses().front()}, seconds(0)};
+    for (const Bytes& packet : mdns::encode_response(goodbye)) socket->send_to_group(packet);
+    co_await pause(network, milliseconds(1));
+    EXPECT_TRUE(finder.agent.discovered_addresses(id).empty());
+    co_await finder.agent.stop();
+    co_await provider.agent.stop();
+  };
+  network.run(course());
+}
+
+/// Hears what an agent says by mDNS, on a host of its own.
+class Listening {
+ public:
+  explicit Listening(SimNetwork& network) : network_(network), host_(network.add_host()), group_(network.loop()) {
+    socket_ = host_.open_group(host_.interfaces().front(), Multicast::Family::ip4);
+    ephemeral_ = host_.open_ephemeral(host_.interfaces().front(), Multicast::Family::ip4);
+    group_.spawn(hear(*socket_, multicast));
+    group_.spawn(hear(*ephemeral_, unicast));
+  }
+  Awaitable<void> stop() {
+    socket_->close();
+    ephemeral_->close();
+    co_await group_.join();
+  }
+  void ask(ByteView query) { ephemeral_->send_to_group(query); }
+  void ask_from_5353(ByteView query) { socket_->send_to_group(query); }
+
+  std::vector<std::pair<Time, mdns::Packet>> multicast;  // responses
+  std::vector<std::pair<Time, mdns::Packet>> unicast;
+
+ private:
+  Awaitable<void> hear(DatagramSocket& socket, std::vector<std::pair<Time, mdns::Packet>>& heard) {
+    try {
+      while (true) {
+        const Datagram datagram = co_await socket.receive();
+        const Result<mdns::Packet> packet = mdns::decode(datagram.bytes);
+        if (packet && packet->response) heard.emplace_back(network_.clock().now(), *packet);
+      }
+    } catch (const boost::system::system_error&) {
+    }
+  }
+
+  SimNetwork& network_;
+  SimHost& host_;
+  std::unique_ptr<DatagramSocket> socket_;
+  std::unique_ptr<DatagramSocket> ephemeral_;
+  TaskGroup group_;
+};
+
+TEST(Discovery, AnnouncesTwiceAtStart) {
+  SimNetwork network;
+  Listening listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    const Time start = network.clock().now();
+    provider.agent.start();
+    co_await pause(network, milliseconds(2500));
+    EXPECT_GE(listener.multicast.size(), 2U);
+    EXPECT_EQ(listener.multicast[0].first - start, network.latency);
+    EXPECT_EQ(listener.multicast[0].second.peers.at(0).id, provider.agent.id());
+    EXPECT_EQ(listener.multicast[0].second.peers.at(0).ttl, limits::mdns_ttl);
+    EXPECT_EQ(listener.multicast[1].first - listener.multicast[0].first, seconds(1));
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersByUnicastAtOnceAndByMulticastSoon) {
+  SimNetwork network;
+  Listening listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    const Time start = network.clock().now();
+    listener.ask(mdns::encode_query(0x1234));
+    co_await pause(network, milliseconds(150));
+    EXPECT_EQ(listener.unicast.size(), 1U);
+    EXPECT_EQ(listener.unicast[0].first - start, 2 * network.latency);
+    EXPECT_EQ(listener.unicast[0].second.id, 0x1234);
+    EXPECT_LE(listener.unicast[0].second.peers.at(0).ttl, limits::mdns_legacy_ttl);
+    EXPECT_EQ(listener.multicast.size(), 1U);
+    EXPECT_GE(listener.multicast[0].first - start, milliseconds(20));
+    EXPECT_LE(listener.multicast[0].first - start, milliseconds(121));
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersAFloodOfQueriesNoMoreThanItsLimits) {
+  SimNetwork network;
+  Listening listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    for (int i = 0; i < 1000; ++i) {
+      listener.ask(mdns::encode_query());
+      co_await pause(network, milliseconds(3));
+    }
+    EXPECT_LE(listener.multicast.size(), 4U);                            // 3 s, at most one a second
+    EXPECT_LE(listener.unicast.size(), 4U * limits::mdns_unicast_rate);  // the first burst, and 20 a second
+    EXPECT_GE(listener.unicast.size(), 3U * limits::mdns_unicast_rate);
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersTheMetaQuery) {
+  SimNetwork network;
+  Listening listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    const Bytes meta{0,   0,   0,   0,   0,   1,   0,   0, 0,   0,   0,   0,   9, '_', 's', 'e', 'r', 'v', 'i', 'c', 'e', 's', 7,
+                     '_', 'd', 'n', 's', '-', 's', 'd', 4, '_', 'u', 'd', 'p', 5, 'l', 'o', 'c', 'a', 'l', 0,   0,   12,  0,   1};
+    listener.ask_from_5353(meta);
+    co_await pause(network, milliseconds(150));
+    EXPECT_EQ(listener.multicast.size(), 2U);  // the announcement, and that there is such a service
+    EXPECT_TRUE(listener.unicast.empty());
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, KeepsNoMorePeersThanItsLimit) {
+  SimNetwork network;
+  Listening liar(network);
+  SimHost& host = network.add_host();
+  SimAgent finder(network, looking());
+  std::size_t known = 0;
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
+    std::vector<PeerId> ids;
+    for (std::size_t i = 0; i < limits::mdns_peers + 50; ++i) {
+      const KeyPair keys = KeyPair::generate(network.random());
+      ids.push_back(keys.peer_id());
+      const mdns::Announcement lie{
+          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp("10.0.0.200", 1).value()}, seconds(120)};
+      for (const Bytes& packet : mdns::encode_response(lie)) socket->send_to_group(packet);
+      co_await pause(network, milliseconds(1));
+    }
+    for (const PeerId& id : ids) known += finder.agent.discovered_addresses(id).empty() ? 0 : 1;
+    co_await finder.agent.stop();
+    co_await liar.stop();
+  };
+  network.run(course());
+  EXPECT_EQ(known, limits::mdns_peers);
+}
+
+TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
+  SimNetwork network;
+  SimHost& host = network.add_host();
+  SimAgent finder(network, looking());
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
+    const KeyPair keys = KeyPair::generate(network.random());
+    const auto announce = [&](const std::string& ip) {
+      const mdns::Announcement announcement{
+          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp(ip, 1).value()}, seconds(120)};
+      for (const Bytes& packet : mdns::encode_response(announcement)) socket->send_to_group(packet);
+    };
+    for (const char* const ip : {"127.0.0.1", "::1", "8.8.8.8", "2001:4860:4860::8888", "224.0.0.1", "0.0.0.0"}) announce(ip);
+    co_await pause(network, milliseconds(1));
+    EXPECT_TRUE(finder.agent.discovered_addresses(keys.peer_id()).empty());
+    for (const char* const ip : {"192.168.7.7", "10.0.0.77", "169.254.1.1", "100.64.0.1", "fd00::1", "fe80::1"}) announce(ip);
+    co_await pause(network, milliseconds(1));
+    std::vector<std::string> texts;
+    for (const Multiaddr& address : finder.agent.discovered_addresses(keys.peer_id())) texts.push_back(address.text());
+    const std::vector<std::string> expected{"/ip4/10.0.0.77/tcp/1",  // the own subnet's come first
+                                            "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+                                            "/ip4/192.168.7.7/tcp/1",
+                                            "/ip4/169.254.1.1/tcp/1",
+                                            "/ip4/100.64.0.1/tcp/1",
+                                            "/ip6/fd00::1/tcp/1"};
+    EXPECT_EQ(texts, expected);
+    co_await finder.agent.stop();
+  };
+  network.run(course());
+}
+
+struct Muxers {
+  std::vector<std::string> dialer;
+  std::vector<std::string> listener;
+  std::optional<std::string> agreed;
+};
+
+class Upgrade : public testing::TestWithParam<Muxers> {};
+
+INSTANTIATE_TEST_SUITE_P(Muxers, Upgrade,
+                         testing::Values(Muxers{both, both, std::string(yamux_protocol)}, Muxers{yamux, both, std::string(yamux_protocol)},
+                                         Muxers{mplex, both, std::string(mplex_protocol)}, Muxers{both, mplex, std::string(mplex_protocol)},
+                                         Muxers{mplex_first, both, std::string(mplex_protocol)},
+                                         Muxers{both, mplex_first, std::string(yamux_protocol)}, Muxers{yamux, mplex, std::nullopt},
+                                         Muxers{mplex_first, yamux, std::string(yamux_protocol)}));
+
+TEST_P(Upgrade, AgreesOnTheDialersFirstMuxerThatTheListenerHas) {
+  SimNetwork network;
+  SimAgent dialer(network, looking(GetParam().dialer));
+  SimAgent listener(network, listening(GetParam().listener));
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    listener.agent.start();
+    std::optional<std::string> agreed;
+    try {
+      agreed = (co_await dialer.agent.connect(listener.agent.addresses()))->muxer();
+    } catch (const boost::system::system_error& error) {
+      EXPECT_TRUE(is(error, Errc::unsupported)) << error.what();
+    }
+    EXPECT_EQ(agreed, GetParam().agreed);
+    co_await dialer.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, RefusesAnotherPeerThanTheOneAskedFor) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent listener(network, listening());
+  const PeerId wanted = KeyPair::generate(network.random()).peer_id();
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    listener.agent.start();
+    std::vector<Multiaddr> addresses(1, listener.agent.addresses().front().with_peer_id(wanted));
+    std::string message;
+    EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses)), &message), Errc::unverified);
+    EXPECT_EQ(message, "another peer answered than the one asked for");
+    co_await dialer.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, DoesNotConnectToItself) {
+  SimNetwork network;
+  SimAgent agent(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    agent.agent.start();
+    EXPECT_EQ(co_await error_of(discard(agent.agent.connect(agent.agent.addresses()))), Errc::unverified);
+    co_await agent.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, SaysWhyItCouldNotConnect) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimHost& host = network.add_host();
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    std::vector<Multiaddr> addresses(1, Multiaddr::tcp(host.ip(), 9).value());
+    std::string message;
+    EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses)), &message), Errc::unreachable);
+    EXPECT_EQ(message, "could not connect to /ip4/10.0.0.2/tcp/9: refused");
+    co_await dialer.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, TriesFurtherAddressesWhileTheFirstIsSilent) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent listener(network, listening());
+  SimHost& silent = network.add_host();
+  silent.unplug();
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    listener.agent.start();
+    std::vector<Multiaddr> addresses{Multiaddr::tcp(silent.ip(), 9).value(), listener.agent.addresses().front()};
+    const Time start = network.clock().now();
+    const Connection* const connection = co_await dialer.agent.connect(addresses);
+    EXPECT_EQ(connection->peer(), listener.agent.id());
+    EXPECT_LT(network.clock().now() - start, milliseconds(300));
+    co_await dialer.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, GivesUpAHandshakeThatDoesNotEnd) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimHost& host = network.add_host();
+  const auto silent = host.listen(Multiaddr::tcp("0.0.0.0", 7).value());
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    std::vector<Multiaddr> addresses(1, Multiaddr::tcp(host.ip(), 7).value());
+    const Time start = network.clock().now();
+    EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses))), Errc::timed_out);
+    EXPECT_EQ(network.clock().now() - start, limits::handshake + 2 * network.latency);
+    co_await dialer.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, DropsGarbageAndSilenceAndGoesOnServing) {
+  SimNetwork network;
+  SimAgent listener(network, listening());
+  SimAgent honest(network, looking());
+  SimHost& rogue = network.add_host();
+  const auto course = [&]() -> Awaitable<void> {
+    listener.agent.start();
+    honest.agent.start();
+    const Multiaddr address = listener.agent.addresses().front();
+    const auto garbage = rogue.dial(address);
+    co_await garbage->connect(seconds(1));
+    co_await garbage->write(as_bytes("GET / HTTP/1.1\r\n\r\n"));
+    Bytes answer(1024);
+    std::size_t count = 1;
+    while (count > 0) count = co_await garbage->read_some(answer);  // it is closed, not left hanging
+    const auto silent = rogue.dial(address);
+    co_await silent->connect(seconds(1));
+    const Time start = network.clock().now();
+    count = 1;
+    while (count > 0) count = co_await silent->read_some(answer);
+    EXPECT_EQ(network.clock().now() - start, limits::handshake + network.latency);
+    std::vector<Multiaddr> addresses(1, address);
+    co_await honest.agent.connect(addresses);
+    co_await honest.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, LetsTheOldestUnfinishedHandshakeMakeRoom) {
+  SimNetwork network;
+  SimAgent listener(network, listening());
+  SimAgent honest(network, looking());
+  SimHost& rogue = network.add_host();
+  const auto course = [&]() -> Awaitable<void> {
+    listener.agent.start();
+    honest.agent.start();
+    const Multiaddr address = listener.agent.addresses().front();
+    std::vector<std::unique_ptr<ByteStream>> silent;
+    for (std::size_t i = 0; i < limits::pending_handshakes + 1; ++i) {
+      silent.push_back(rogue.dial(address));
+      co_await silent.back()->connect(seconds(1));
+    }
+    co_await pause(network, milliseconds(1));
+    Bytes answer(1024);
+    std::size_t count = co_await silent.front()->read_some(answer);
+    EXPECT_EQ(count, 0U);  // the first one was closed; the last one waits for its time-out
+    std::vector<Multiaddr> addresses(1, address);
+    co_await honest.agent.connect(addresses);
+    co_await honest.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, TellsEachOtherWhoTheyAre) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent listener(network, listening());
+  listener.agent.handle("/test/own/1.0.0", [](Stream) -> Awaitable<void> { co_return; });
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    listener.agent.start();
+    co_await dialer.agent.connect(listener.agent.addresses());
+    const Identify identify = co_await dialer.agent.identify(listener.agent.id());
+    EXPECT_EQ(identify.agent_version, agent_version);
+    EXPECT_EQ(identify.protocol_version, "ipfs/0.1.0");
+    EXPECT_EQ(*identify.public_key, listener.agent.identity().public_key());
+    EXPECT_EQ(identify.listen_addrs.at(0).text(), "/ip4/10.0.0.2/tcp/" + std::to_string(tcp_address(identify.listen_addrs.at(0))->port));
+    EXPECT_NE(std::find(identify.protocols.begin(), identify.protocols.end(), "/test/own/1.0.0"), identify.protocols.end());
+    EXPECT_EQ(tcp_address(*identify.observed_addr)->host, "10.0.0.1");
+    EXPECT_FALSE(identify.signed_peer_record.empty());
+    // The listener asks as well.
+    EXPECT_EQ((co_await listener.agent.identify(dialer.agent.id())).agent_version, agent_version);
+    // What is pushed later replaces it.
+    Identify pushed;
+    pushed.agent_version = "changed/1.0";
+    Stream push = co_await dialer.agent.open_stream(listener.agent.id(), std::string(identify_push_protocol));
+    const Bytes message = pushed.encode();
+    co_await push.write(message);
+    co_await push.finish(seconds(1));
+    EXPECT_EQ((co_await listener.agent.identify(dialer.agent.id())).agent_version, "changed/1.0");
+    co_await dialer.agent.stop();
+    co_await listener.agent.stop();
+  };
+  network.run(course());
+}
+
+TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent liar(network, listening());
+  const KeyPair other = KeyPair::generate(network.random());
+  liar.agent.handle(std::string(identify_protocol), [&other](Stream stream) -> Awaitable<void> {
+    Identify lie;
+    lie.public_key = other.public_key();
+    co_await answer_identify(std::move(stream), lie);
+  });
+  const auto course = [&]() -> Awaitable<void> {
+    dialer.agent.start();
+    liar.agent.start();
+    co_await dialer.agent.connect(liar.agent.addresses());
+    const auto ask = [&]() -> Awaitable<void> { co_await dialer.agent.identify(liar.agent.id()); };
+    EXPECT_EQ(co_await error_of(ask()), Errc::closed);
+    Stream stream = co_await dialer.agent.open_stream(liar.agent.id(), std::string(ping_protocol));
+    EXPECT_GT(co_await ping(stream, network.random()), Duration(0));
+    co_await dialer.agent.stop();
+    co_await liar.agent.stop();
+  };
+  network.run(course());
+}
+
+/// A course with everything in it, as a text that says what happened when.
+std::string journal_of(std::uint64_t seed) {
+  SimNetwork network(seed);
+  const auto note = [&network](const std::string& what) {
+    network.journal += std::to_string((network.clock().now() - Time{}).count()) + " " + what + "\n";
+  };
+  AgentEvents events;
+  events.discovered = [&](const PeerId& peer, const std::vector<Multiaddr>&) { note("discovered " + peer.text()); };
+  events.connected = [&](const Connection& connection) { note("connected " + connection.peer().text()); };
+  events.disconnected = [&](const Connection& connection) { note("disconnected " + connection.reason()); };
+  SimAgent provider(network, listening(), events);
+  SimAgent finder(network, looking(), events);
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    finder.agent.start();
+    const PeerId found = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
+    co_await finder.agent.connect(found);
+    Stream stream = co_await finder.agent.open_stream(found, std::string(ping_protocol));
+    co_await ping(stream, network.random());
+    co_await pause(network, seconds(60));
+    co_await finder.agent.stop();
+    co_await provider.agent.stop();
+  };
+  network.run(course());
+  return network.journal;
+}
+
+TEST(SimNetwork, RunsTheSameCourseForTheSameSeed) {
+  EXPECT_EQ(journal_of(7), journal_of(7));
+  EXPECT_NE(journal_of(7), journal_of(8));
+}
+
+}  // namespace
+}  // namespace p2p::test

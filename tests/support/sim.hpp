@@ -1,0 +1,95 @@
+#pragma once
+// A network in memory with a clock of its own: many agents on one thread, no sockets, no waiting. Time stands still while anything can run
+// and then jumps to the next thing that is due, so a time-out of ten minutes takes none, and the same seed gives the same course.
+
+#include "network/agent.hpp"
+#include "support/random.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <deque>
+#include <map>
+#include <memory>
+#include <queue>
+#include <string>
+#include <vector>
+
+namespace p2p::test {
+
+class SimHost;
+
+/// One link to which every host is attached.
+class SimNetwork {
+ public:
+  explicit SimNetwork(std::uint64_t seed = 1);
+  ~SimNetwork();
+
+  /// A host with the next free address, 10.0.0.1 and up.
+  SimHost& add_host();
+  Loop loop() { return context_.get_executor(); }
+  Clock& clock() noexcept;
+  SeededRandom& random() noexcept { return random_; }
+
+  /// Runs `work` to its end. Throws what it throws, and std::logic_error when nothing is left that could wake it.
+  void run(Awaitable<void> work);
+
+  /// From one host to another.
+  Duration latency = std::chrono::microseconds(100);
+  /// Every line that a test wants to compare between two runs.
+  std::string journal;
+
+  class SimClock;
+  struct State;
+
+ private:
+  boost::asio::io_context context_{1};
+  std::unique_ptr<SimClock> clock_;
+  SeededRandom random_;
+  std::shared_ptr<State> state_;
+  std::vector<std::unique_ptr<SimHost>> hosts_;
+};
+
+class SimHost final : public Transport, public Multicast, public WorkerPool, public Logger {
+ public:
+  SimHost(SimNetwork& network, std::shared_ptr<SimNetwork::State> state, std::string ip, std::uint64_t seed);
+
+  Environment environment();
+  const std::string& ip() const noexcept { return ip_; }
+  /// Nothing leaves the host and nothing reaches it any more; nobody is told.
+  void unplug();
+  void plug_in();
+  /// Every connection of the host breaks, as when its processes are killed.
+  void kill_connections();
+  std::vector<std::string> log;
+
+  // Transport
+  std::unique_ptr<ByteStream> dial(const Multiaddr& address) override;
+  std::unique_ptr<Listener> listen(const Multiaddr& address) override;
+  std::vector<Interface> interfaces() override;
+  // Multicast
+  std::unique_ptr<DatagramSocket> open_group(const Interface& interface, Family family) override;
+  std::unique_ptr<DatagramSocket> open_ephemeral(const Interface& interface, Family family) override;
+  // WorkerPool
+  Awaitable<void> run(std::function<void()> work) override;
+  // Logger
+  bool wants(Level) const noexcept override { return true; }
+  void write(Level level, std::string_view message) override;
+
+ private:
+  SimNetwork& network_;
+  std::shared_ptr<SimNetwork::State> state_;
+  const std::string ip_;
+  SeededRandom random_;
+};
+
+/// An agent on a host of its own.
+struct SimAgent {
+  SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events = {});
+  SimHost& host;
+  Agent agent;
+};
+/// Options of an agent that listens on its host's address.
+AgentOptions listening(std::vector<std::string> muxers = {std::string(yamux_protocol), std::string(mplex_protocol)});
+/// Options of one that only looks for others.
+AgentOptions looking(std::vector<std::string> muxers = {std::string(yamux_protocol), std::string(mplex_protocol)});
+
+}  // namespace p2p::test
