@@ -69,9 +69,10 @@ class Course {
       co_return false;
     }
     bool sent = false;
+    const std::function<void(const Update&)> on_update = [this](const Update& update) { show(update); };
+    const std::function<void()> on_sent = [&sent] { sent = true; };
     try {
-      answer_ = co_await manager_.submit(
-          provider_, task_, [this](const Update& update) { show(update); }, [&sent] { sent = true; });
+      answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent);
       answered_ = session_.now();
       co_return true;
     } catch (const boost::system::system_error& error) {

@@ -27,7 +27,10 @@ class Provider::Job final : public TaskRun {
         changed(provider.environment_.loop) {
     at = provider.jobs_.insert(provider.jobs_.end(), this);
   }
-  ~Job() { provider_.jobs_.erase(at); }
+  ~Job() {
+    provider_.jobs_.erase(at);
+    provider_.progress_.notify();
+  }
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
@@ -131,7 +134,6 @@ Awaitable<void> Provider::serve(Stream stream) {
     environment_.log.write(Logger::Level::info, "task " + job.parsed.task_id + " of " + stream.peer().text() + ": " + message_of(error));
     stream.reset();
   }
-  progress_.notify();
   const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
   co_await watching.join();
 }
@@ -257,6 +259,7 @@ void Provider::leave(Job& job) {
     waiting_.pop_front();
   }
   job.has_slot = false;
+  progress_.notify();
   for (Job* const other : waiting_) other->changed.notify();
 }
 

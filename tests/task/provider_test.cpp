@@ -1,0 +1,655 @@
+#include "base/limits.hpp"
+#include "executors/mock.hpp"
+#include "identity/envelope.hpp"
+#include "network/protocol.hpp"
+#include "support/sim.hpp"
+#include "task/manager.hpp"
+
+#include <gtest/gtest.h>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+/// A provider and a requester with a connection between them.
+class Tasks : public testing::TestWithParam<std::string> {
+ protected:
+  Tasks() : requester(network, looking({GetParam()})), provider_host(network, listening({GetParam()})), manager(requester.agent) {}
+
+  void serve(MockOptions mock = {}, ProviderOptions options = {}) {
+    executor = std::make_unique<MockExecutor>(mock);
+    provider =
+        std::make_unique<Provider>(provider_host.agent, *executor, options, [this](const TaskEvent& event) { events.push_back(event); });
+  }
+
+  void with_connection(std::function<Awaitable<void>()> work) {
+    const auto course = [&]() -> Awaitable<void> {
+      requester.agent.start();
+      provider_host.agent.start();
+      co_await requester.agent.connect(provider_host.agent.addresses());
+      co_await work();
+      if (provider) co_await provider->shut_down(seconds(0));
+      co_await requester.agent.stop();
+      co_await provider_host.agent.stop();
+    };
+    network.run(course());
+  }
+
+  PeerId peer() const { return provider_host.agent.id(); }
+  Awaitable<void> pause(Duration duration) { return sleep_until(network.clock(), network.loop(), network.clock().now() + duration); }
+
+  Task task(std::string prompt = "hi", bool stream = false) {
+    Task made = manager.make_task(std::move(prompt));
+    made.stream = stream;
+    return made;
+  }
+  /// The error that submitting ends with, or nothing.
+  Awaitable<std::optional<Errc>> error_of(Task made, std::string* message = nullptr) {
+    try {
+      co_await manager.submit(peer(), std::move(made));
+    } catch (const boost::system::system_error& error) {
+      if (message != nullptr) *message = message_of(error);
+      co_return static_cast<Errc>(error.code().value());
+    }
+    co_return std::nullopt;
+  }
+
+  /// Sends one frame by hand on a task stream and returns the first frame that comes back.
+  Awaitable<std::optional<Bytes>> exchange(Bytes envelope) {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    co_await write_frame(stream, envelope);
+    try {
+      co_return co_await read_frame(stream, limits::task_frame);
+    } catch (const boost::system::system_error&) {
+      co_return std::nullopt;  // reset
+    }
+  }
+  /// The code of the rejection that a payload gets.
+  Awaitable<std::string> code_of(std::string payload) {
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, payload);
+    const std::optional<Bytes> answer = co_await exchange(envelope);
+    if (!answer) co_return "reset";
+    const TaskResult result = parse_result(open_message(*answer, peer()).value().payload).value();
+    EXPECT_EQ(result.task_sha256, task_hash(as_bytes(payload)));
+    EXPECT_EQ(result.recipient, requester.agent.id().text());
+    rejected_id = result.task_id;
+    if (!result.error) co_return "none";
+    co_return result.error->code;
+  }
+
+  SimNetwork network;
+  SimAgent requester;
+  SimAgent provider_host;
+  TaskManager manager;
+  std::unique_ptr<MockExecutor> executor;
+  std::unique_ptr<Provider> provider;
+  std::vector<TaskEvent> events;
+  std::string rejected_id;
+};
+
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Tasks, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
+                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+
+TEST_P(Tasks, AreAnsweredWithASignedResult) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const Answer answer = co_await manager.submit(peer(), task("Hello, P2P AI!"));
+    EXPECT_EQ(answer.result.status, Status::completed);
+    EXPECT_EQ(answer.result.text, "Processed: Hello, P2P AI!");
+    EXPECT_EQ(answer.result.executor, "mock");
+    EXPECT_EQ(answer.result.task_sha256, task_hash(as_bytes(answer.task_payload)));
+    EXPECT_EQ(events.at(0).status, "completed");
+  });
+}
+
+TEST_P(Tasks, OfTheArchitectureDocumentAreAcceptedAsTheyStand) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const std::string literal = R"({"task_id": "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b", "task_type": "inference",
+                                    "input": {"prompt": "Hello, P2P AI!"}, "timestamp": "2026-01-17T10:30:00Z"})";
+    EXPECT_EQ(co_await code_of(literal), "none");
+  });
+}
+
+TEST_P(Tasks, StreamTheirOutputInOrder) {
+  serve({milliseconds(100), 5});
+  with_connection([&]() -> Awaitable<void> {
+    std::string text;
+    std::vector<std::string> states;
+    const Answer answer = co_await manager.submit(peer(), task("grüße aus der ferne", true), [&](const Update& update) {
+      if (update.text) text += *update.text;
+      if (update.state) states.push_back(*update.state);
+    });
+    EXPECT_EQ(text, answer.result.text);
+    EXPECT_EQ(text, "Processed: grüße aus der ferne");
+    EXPECT_EQ(states, std::vector<std::string>{"running"});
+    EXPECT_EQ(answer.result.run_ms, 100U);
+  });
+}
+
+TEST_P(Tasks, StreamMegabytes) {
+  serve({milliseconds(0), 3});
+  with_connection([&]() -> Awaitable<void> {
+    std::size_t updates = 0;
+    const Answer answer = co_await manager.submit(peer(), task(std::string(1'000'000, 'x'), true), [&](const Update&) { ++updates; });
+    EXPECT_EQ(answer.result.text->size(), 1'000'011U);
+    EXPECT_GE(updates, 1'000'011U / limits::update_text);
+  });
+}
+
+TEST_P(Tasks, WaitForTheirTurnAndAreToldSo) {
+  serve({seconds(10), 1}, {1, 2});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    std::vector<std::string> told;
+    const auto one = [&](std::string name) -> Awaitable<void> {
+      // Named, since g++ 12 destroys a temporary with captures twice inside a co_await.
+      const std::function<void(const Update&)> note = [&told, name](const Update& update) {
+        if (update.state) told.push_back(name + " " + *update.state + (update.position ? " " + std::to_string(*update.position) : ""));
+      };
+      const Answer answer = co_await manager.submit(peer(), task(name, true), note);
+      EXPECT_EQ(answer.result.status, Status::completed);
+      told.push_back(name + " done after " + std::to_string(*answer.result.queued_ms));
+    };
+    for (const char* const name : {"a", "b", "c"}) {
+      group.spawn(one(name));
+      co_await pause(seconds(1));
+    }
+    const Answer busy = co_await manager.submit(peer(), task("d"));
+    EXPECT_EQ(busy.result.status, Status::rejected);
+    EXPECT_EQ(busy.result.error->code, "busy");
+    EXPECT_GT(*busy.result.error->retry_after_ms, 0U);
+    const Info info = co_await manager.info(peer());
+    EXPECT_EQ(info.running, 1U);
+    EXPECT_EQ(info.waiting, 2U);
+    EXPECT_EQ(info.slots, 1U);
+    EXPECT_EQ(info.capacity, 2U);
+    co_await group.join();
+    const std::vector<std::string> expected{"a running",  "b queued 0", "c queued 1",        "b running",         "a done after 0",
+                                            "c queued 0", "c running",  "b done after 9000", "c done after 18000"};
+    std::vector<std::string> sorted_told = told;
+    std::vector<std::string> sorted_expected = expected;
+    std::sort(sorted_told.begin(), sorted_told.end());
+    std::sort(sorted_expected.begin(), sorted_expected.end());
+    EXPECT_EQ(sorted_told, sorted_expected);
+    EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
+TEST_P(Tasks, AreStoppedWhenTheirTimeIsOver) {
+  serve({seconds(60), 6});
+  with_connection([&]() -> Awaitable<void> {
+    Task slow = task("slow", true);
+    slow.timeout_ms = 25'000;
+    const Time start = network.clock().now();
+    const Answer answer = co_await manager.submit(peer(), slow);
+    EXPECT_EQ(answer.result.status, Status::cancelled);
+    EXPECT_EQ(answer.result.error->code, "deadline_exceeded");
+    EXPECT_EQ(answer.result.text, "Proc");  // two of six pieces of 15 bytes, as they were streamed
+    EXPECT_LT(network.clock().now() - start, seconds(26));
+    EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
+TEST_P(Tasks, WhoseTimeIsOverInTheQueueAreCancelled) {
+  serve({seconds(60), 1}, {1, 1});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto first = [&]() -> Awaitable<void> { co_await manager.submit(peer(), task("first")); };
+    group.spawn(first());
+    co_await pause(seconds(1));
+    Task waiting = task("second");
+    waiting.timeout_ms = 5'000;
+    const Answer answer = co_await manager.submit(peer(), waiting);
+    EXPECT_EQ(answer.result.status, Status::cancelled);
+    EXPECT_EQ(answer.result.error->code, "deadline_exceeded");
+    EXPECT_EQ(provider->waiting(), 0U);
+    co_await group.join();
+  });
+}
+
+TEST_P(Tasks, AreGivenUpByTheRequesterASecondAfterTheirTime) {
+  provider_host.agent.handle(std::string(task_protocol), [](Stream stream) -> Awaitable<void> {
+    while (!(co_await stream.read()).empty()) {
+    }
+  });
+  with_connection([&]() -> Awaitable<void> {
+    Task hopeless = task();
+    hopeless.timeout_ms = 3'000;
+    const Time start = network.clock().now();
+    EXPECT_EQ(co_await error_of(hopeless), Errc::timed_out);
+    EXPECT_GE(network.clock().now() - start, seconds(4));
+    EXPECT_LT(network.clock().now() - start, seconds(5));
+  });
+}
+
+TEST_P(Tasks, AreCancelledByAReset) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    {
+      Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+      const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+      co_await write_frame(stream, envelope);
+      co_await pause(seconds(1));
+      EXPECT_EQ(provider->running(), 1U);
+    }
+    co_await pause(milliseconds(1));
+    EXPECT_EQ(provider->running(), 0U);
+    EXPECT_EQ(events.at(0).status, "lost");
+  });
+}
+
+TEST_P(Tasks, AreCancelledWhenTheConnectionIsLost) {
+  serve({seconds(60), 1}, {1, 4});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto one = [&]() -> Awaitable<void> { EXPECT_EQ(co_await error_of(task()), Errc::closed); };
+    for (int i = 0; i < 3; ++i) group.spawn(one());
+    co_await pause(seconds(1));
+    EXPECT_EQ(provider->waiting(), 2U);
+    requester.host.kill_connections();
+    co_await group.join();
+    co_await pause(milliseconds(1));
+    EXPECT_EQ(provider->running(), 0U);
+    EXPECT_EQ(provider->waiting(), 0U);
+    // The survivor goes on serving.
+    co_await requester.agent.connect(provider_host.agent.addresses());
+    EXPECT_EQ(co_await error_of(task()), std::nullopt);
+  });
+}
+
+TEST_P(Tasks, GoOnWhenTheRequesterClosesItsSide) {
+  serve({seconds(1), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+    co_await write_frame(stream, envelope);
+    stream.close_write();
+    const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
+    EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().status, Status::completed);
+    EXPECT_FALSE(co_await read_frame(stream, limits::task_frame));
+  });
+}
+
+TEST_P(Tasks, AreRejectedWithTheRightCode) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const std::string id = "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b";
+    const auto payload = [&](std::string type, std::string input, std::string more = "") {
+      return R"({"task_id":")" + id + R"(","task_type":")" + type + R"(","input":)" + input + R"(,"timestamp":"2026-01-17T10:30:00Z")" +
+             more + "}";
+    };
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":1})")), "invalid_task");
+    EXPECT_EQ(rejected_id, id);
+    EXPECT_EQ(co_await code_of("{"), "invalid_task");
+    EXPECT_EQ(rejected_id, nil_task_id);
+    EXPECT_EQ(co_await code_of("[]"), "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a"})", R"(,"timeout_ms":3e4)")), "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a"})", R"(,"recipient":")" + requester.agent.id().text() + "\"")),
+              "wrong_recipient");
+    EXPECT_EQ(co_await code_of(payload("painting", R"({"prompt":"a"})")), "unsupported_task_type");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a","model":"llama"})")), "unsupported_model");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a","model":"mock"})")), "none");
+    // The order of the checks: what is wrong first is said.
+    EXPECT_EQ(co_await code_of(payload("painting", R"({"prompt":"a"})", R"(,"recipient":"nobody")")), "wrong_recipient");
+    EXPECT_EQ(co_await code_of(payload("painting", R"({"model":"llama"})")), "unsupported_task_type");
+  });
+}
+
+TEST_P(Tasks, ThatDoNotVerifyAreResetAndNeverAnswered) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const std::string payload = task().to_json();
+    const KeyPair other = KeyPair::generate(network.random());
+    Bytes tampered = seal_message(requester.agent.identity(), MessageKind::task, payload);
+    tampered[tampered.size() / 2] ^= 1;
+    EXPECT_FALSE(co_await exchange(tampered));
+    EXPECT_FALSE(co_await exchange(seal_message(other, MessageKind::task, payload)));
+    EXPECT_FALSE(co_await exchange(seal_message(requester.agent.identity(), MessageKind::result, payload)));
+    const Bytes garbage{1, 2, 3};
+    const Bytes nothing;
+    EXPECT_FALSE(co_await exchange(garbage));
+    EXPECT_FALSE(co_await exchange(nothing));
+    EXPECT_EQ(provider->refused(), 5U);
+    EXPECT_TRUE(events.empty());
+    EXPECT_EQ(co_await error_of(task()), std::nullopt);
+  });
+}
+
+TEST_P(Tasks, AboveTheFrameLimitAreResetBeforeTheyArrive) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    const Bytes length{0x81, 0x80, 0x80, 0x02};  // 4,194,305
+    co_await stream.write(length);
+    const auto read = [&]() -> Awaitable<void> { co_await read_frame(stream, 100); };
+    EXPECT_THROW(co_await read(), boost::system::system_error);
+    EXPECT_EQ(provider->refused(), 1U);
+  });
+}
+
+TEST_P(Tasks, MayNotFollowEachOtherOnOneStream) {
+  serve({seconds(10), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+    co_await write_frame(stream, envelope);
+    co_await write_frame(stream, envelope);
+    const auto read = [&]() -> Awaitable<void> { co_await read_frame(stream, limits::task_frame); };
+    EXPECT_THROW(co_await read(), boost::system::system_error);
+    co_await pause(milliseconds(1));
+    EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
+TEST_P(Tasks, AreWaitedForHalfAMinute) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    const Time start = network.clock().now();
+    const auto read = [&]() -> Awaitable<void> { co_await stream.read(); };
+    EXPECT_THROW(co_await read(), boost::system::system_error);
+    EXPECT_LT(network.clock().now() - start - limits::task_wait, milliseconds(1));
+    Stream empty = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    empty.close_write();
+    EXPECT_TRUE((co_await empty.read()).empty());
+  });
+}
+
+TEST_P(Tasks, AreRejectedWhenTheProviderGoesAway) {
+  serve({seconds(5), 1}, {1, 4});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    std::vector<std::string> ends;
+    const auto one = [&](std::string name) -> Awaitable<void> {
+      const Answer answer = co_await manager.submit(peer(), task(name));
+      ends.push_back(name + " " + std::string(name_of(answer.result.status)) +
+                     (answer.result.error ? " " + answer.result.error->code : ""));
+    };
+    group.spawn(one("running"));
+    co_await pause(seconds(1));
+    group.spawn(one("queued"));
+    co_await pause(seconds(1));
+    const Time start = network.clock().now();
+    group.spawn(provider->shut_down(seconds(10)));
+    co_await pause(milliseconds(10));
+    group.spawn(one("new"));
+    co_await group.join();
+    EXPECT_EQ(ends, (std::vector<std::string>{"queued rejected shutting_down", "new rejected shutting_down", "running completed"}));
+    EXPECT_LT(network.clock().now() - start, milliseconds(3100));  // no longer than the task took
+    provider.reset();
+  });
+}
+
+TEST_P(Tasks, AreCancelledWhenTheGraceIsOver) {
+  serve({seconds(60), 60});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto one = [&]() -> Awaitable<void> {
+      const Answer answer = co_await manager.submit(peer(), task("0123456789", true));
+      EXPECT_EQ(answer.result.status, Status::cancelled);
+      EXPECT_EQ(answer.result.error->code, "cancelled");
+      EXPECT_FALSE(answer.result.text->empty());
+    };
+    group.spawn(one());
+    co_await pause(seconds(50));
+    const Time start = network.clock().now();
+    co_await provider->shut_down(seconds(3));
+    EXPECT_GE(network.clock().now() - start, seconds(3));
+    EXPECT_LT(network.clock().now() - start, milliseconds(3100));
+    co_await group.join();
+    provider.reset();
+  });
+}
+
+TEST_P(Tasks, EndAtOnceWhenTheProviderIsHurried) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto one = [&]() -> Awaitable<void> {
+      const Answer answer = co_await manager.submit(peer(), task());
+      EXPECT_EQ(answer.result.status, Status::cancelled);
+    };
+    group.spawn(one());
+    co_await pause(seconds(1));
+    const Time start = network.clock().now();
+    group.spawn(provider->shut_down(seconds(30)));
+    co_await pause(seconds(1));
+    provider->hurry();
+    co_await group.join();
+    EXPECT_LT(network.clock().now() - start, milliseconds(1100));
+    provider.reset();
+  });
+}
+
+TEST_P(Tasks, WhoseOutputDoesNotFitAResultFail) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    // JSON's escapes make a task of this prompt fit a frame, with "Processed: " in front of it the result does not.
+    const Task large = task(std::string(limits::task_frame - 500, 'x'));
+    const Answer answer = co_await manager.submit(peer(), large);
+    EXPECT_EQ(answer.result.status, Status::failed);
+    EXPECT_EQ(answer.result.error->code, "output_too_large");
+    EXPECT_FALSE(answer.result.text);
+    const Task too_large = task(std::string(limits::task_frame, 'x'));
+    EXPECT_EQ(co_await error_of(too_large), Errc::invalid);
+  });
+}
+
+/// Executors that do not behave.
+class Faulty final : public Executor {
+ public:
+  Offer offer() const override { return {std::string(inference), "faulty", {"flawed"}}; }
+  Awaitable<Outcome> run(TaskRun& run) override {
+    if (run.task().prompt() == "flood") {
+      while (true) co_await run.write(std::string(1'000'000, 'x'));
+    }
+    if (run.task().prompt() == "bug") throw std::runtime_error("a plain exception");
+    co_await run.write("half ");
+    fail(Errc::closed, "the machine behind it broke");
+  }
+};
+
+TEST_P(Tasks, ThatAnExecutorDoesNotFinishFailWithWhatThereIs) {
+  Faulty faulty;
+  provider = std::make_unique<Provider>(provider_host.agent, faulty);
+  with_connection([&]() -> Awaitable<void> {
+    Answer answer = co_await manager.submit(peer(), task("break", true));
+    EXPECT_EQ(answer.result.status, Status::failed);
+    EXPECT_EQ(answer.result.error->code, "executor_failed");
+    EXPECT_EQ(answer.result.error->message, "the machine behind it broke");
+    EXPECT_EQ(answer.result.text, "half ");
+    answer = co_await manager.submit(peer(), task("flood"));
+    EXPECT_EQ(answer.result.error->code, "output_too_large");
+    answer = co_await manager.submit(peer(), task("bug"));
+    EXPECT_EQ(answer.result.error->message, "a plain exception");
+    Task with_model = task("break");
+    with_model.input["model"] = "flawed";
+    answer = co_await manager.submit(peer(), with_model);
+    EXPECT_EQ(answer.result.error->code, "executor_failed");
+    with_model.input["model"] = "faulty";
+    answer = co_await manager.submit(peer(), with_model);
+    EXPECT_EQ(answer.result.error->code, "unsupported_model");
+  });
+}
+
+TEST_P(Tasks, CannotBeHadFromAnAgentThatServesNone) {
+  with_connection([&]() -> Awaitable<void> {
+    EXPECT_EQ(co_await error_of(task()), Errc::unsupported);
+    const auto ask = [&]() -> Awaitable<void> { co_await manager.info(peer()); };
+    EXPECT_THROW(co_await ask(), boost::system::system_error);
+  });
+}
+
+/// A provider that answers one task with frames of the test's choice, then closes.
+class Liar : public Tasks {
+ protected:
+  using Answering = std::function<std::vector<Bytes>(const Task& task, const std::string& sha256, const KeyPair& keys)>;
+
+  /// What the requester makes of it.
+  std::optional<Errc> judge(Answering answering, bool stream = false) {
+    std::optional<Errc> verdict;
+    provider_host.agent.handle(std::string(task_protocol), [this, answering](Stream incoming) -> Awaitable<void> {
+      Stream served = std::move(incoming);
+      const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
+      const Bytes payload = open_message(*envelope, requester.agent.id()).value().payload;
+      for (const Bytes& frame : answering(*parse_task(payload).task, task_hash(payload), provider_host.agent.identity())) {
+        co_await write_frame(served, frame);
+      }
+      co_await served.finish(seconds(5));
+    });
+    with_connection([&]() -> Awaitable<void> { verdict = co_await error_of(task("hi", stream), &message); });
+    return verdict;
+  }
+
+  TaskResult honest(const Task& answered, const std::string& sha256) const {
+    TaskResult result;
+    result.task_id = answered.task_id;
+    result.text = "ok";
+    result.timestamp = answered.timestamp;
+    result.recipient = requester.agent.id().text();
+    result.task_sha256 = sha256;
+    result.executor = "mock";
+    return result;
+  }
+  static Bytes sealed(const KeyPair& keys, const TaskResult& result) { return seal_message(keys, MessageKind::result, result.to_json()); }
+  static Bytes piece(const KeyPair& keys, const Task& answered, std::uint64_t seq, std::string text) {
+    Update update;
+    update.task_id = answered.task_id;
+    update.seq = seq;
+    update.text = std::move(text);
+    return seal_message(keys, MessageKind::update, update.to_json());
+  }
+
+  std::string message;
+};
+
+INSTANTIATE_TEST_SUITE_P(Yamux, Liar, testing::Values(std::string(yamux_protocol)), [](const auto&) { return std::string("yamux"); });
+
+TEST_P(Liar, IsBelievedWhenItTellsTheTruth) {
+  EXPECT_EQ(judge(
+                [this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+                  return std::vector<Bytes>{piece(keys, task, 0, "o"), piece(keys, task, 1, "k"), sealed(keys, honest(task, sha256))};
+                },
+                true),
+            std::nullopt)
+      << message;
+}
+
+TEST_P(Liar, AboutTheHashIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string&, const KeyPair& keys) {
+              return std::vector<Bytes>{sealed(keys, honest(task, task_hash({})))};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, AboutTheTaskIdIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              TaskResult result = honest(task, sha256);
+              result.task_id = "00000000-0000-4000-8000-000000000000";
+              return std::vector<Bytes>{sealed(keys, result)};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, AboutTheRecipientIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              TaskResult result = honest(task, sha256);
+              result.recipient = provider_host.agent.id().text();
+              return std::vector<Bytes>{sealed(keys, result)};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoSignsWithAnotherKeyIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair&) {
+              const KeyPair other = KeyPair::generate(network.random());
+              return std::vector<Bytes>{sealed(other, honest(task, sha256))};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoseSignatureIsAlteredIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              Bytes frame = sealed(keys, honest(task, sha256));
+              frame.back() ^= 1;
+              return std::vector<Bytes>{frame};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoseUpdatesDoNotAddUpIsRefused) {
+  EXPECT_EQ(judge(
+                [this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+                  return std::vector<Bytes>{piece(keys, task, 0, "no"), sealed(keys, honest(task, sha256))};
+                },
+                true),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoLeavesOutAnUpdateIsRefused) {
+  EXPECT_EQ(judge(
+                [this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+                  return std::vector<Bytes>{piece(keys, task, 0, "o"), piece(keys, task, 2, "k"), sealed(keys, honest(task, sha256))};
+                },
+                true),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoStreamsUnaskedIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              return std::vector<Bytes>{piece(keys, task, 0, "ok"), sealed(keys, honest(task, sha256))};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoSendsMoreBehindTheResultIsRefused) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              return std::vector<Bytes>{sealed(keys, honest(task, sha256)), sealed(keys, honest(task, sha256))};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoAnswersWithATaskIsRefused) {
+  EXPECT_EQ(judge([](const Task& task, const std::string&, const KeyPair& keys) {
+              return std::vector<Bytes>{seal_message(keys, MessageKind::task, task.to_json())};
+            }),
+            Errc::unverified);
+}
+
+TEST_P(Liar, WhoSpeaksGarbageIsRefused) {
+  EXPECT_EQ(judge([](const Task&, const std::string&, const KeyPair&) { return std::vector<Bytes>{Bytes(100, 0xff)}; }), Errc::unverified);
+}
+
+TEST_P(Liar, WhoClosesWithoutAResultIsAnError) {
+  EXPECT_EQ(judge([](const Task&, const std::string&, const KeyPair&) { return std::vector<Bytes>(); }), Errc::closed);
+}
+
+TEST_P(Liar, MayRejectATaskThatItCouldNotRead) {
+  EXPECT_EQ(judge([this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+              TaskResult result = honest(task, sha256);
+              result.status = Status::rejected;
+              result.text.reset();
+              result.executor.clear();
+              result.task_id = nil_task_id;
+              result.error = TaskError{"a_code_of_tomorrow", "later", {}};
+              return std::vector<Bytes>{sealed(keys, result)};
+            }),
+            std::nullopt)
+      << message;
+}
+
+TEST(Mock, UnderstandsItsSettingsAndNothingElse) {
+  EXPECT_EQ(make_executor("mock")->offer().executor, "mock");
+  EXPECT_NO_THROW(make_executor("mock:delay=5,pieces=3"));
+  EXPECT_NO_THROW(make_executor("mock:pieces=1000000"));
+  for (const char* const wrong : {"", "mocks", "mock:x", "mock:delay=-1", "mock:delay=86400001", "mock:pieces=0", "mock:pieces=1000001",
+                                  "mock:speed=1", "mock:delay"}) {
+    EXPECT_THROW(make_executor(wrong), boost::system::system_error) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace p2p::test
