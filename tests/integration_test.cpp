@@ -1,0 +1,305 @@
+// Whole agents on real sockets, and the program itself as a user starts it. mDNS stays on the loopback interface.
+
+#include "base/limits.hpp"
+#include "network/protocol.hpp"
+#include "p2p_agents.hpp"
+#include "support/process.hpp"
+
+#include <gtest/gtest.h>
+#include <boost/asio/post.hpp>
+#include <boost/json/parse.hpp>
+#include <csignal>
+#include <thread>
+
+namespace p2p::test {
+namespace {
+
+namespace json = boost::json;
+using std::chrono::seconds;
+
+const std::string program = P2P_AGENT_PROGRAM;
+const std::vector<std::string> on_loopback{"P2P_AGENT_INTERFACE=lo"};
+
+json::object parsed(const std::string& line) {
+  boost::system::error_code error;
+  const json::value value = json::parse(line, error);
+  EXPECT_FALSE(error) << "not JSON: " << line;
+  return value.is_object() ? value.get_object() : json::object();
+}
+
+std::string text_of(const json::object& object, const char* name) {
+  const json::value* const value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+struct Ended {
+  int exit;
+  std::string output;
+  std::string errors;
+};
+
+Ended run(std::vector<std::string> arguments, const std::string& input = "") {
+  arguments.insert(arguments.begin(), program);
+  Process process(std::move(arguments), on_loopback, input);
+  const int exit = process.wait();
+  return {exit, process.output, process.errors};
+}
+
+/// `p2p-agent serve` on loopback, which listens when it is made.
+class Serving {
+ public:
+  explicit Serving(std::vector<std::string> arguments = {}) : process(complete(std::move(arguments)), on_loopback) {
+    const json::object event = parsed(process.line());
+    EXPECT_EQ(text_of(event, "event"), "listening") << process.errors;
+    peer = text_of(event, "peer");
+    if (const json::value* const addresses = event.if_contains("addrs"); addresses != nullptr && !addresses->get_array().empty()) {
+      address = addresses->get_array().at(0).get_string().c_str();
+    }
+  }
+
+  Process process;
+  std::string peer;
+  std::string address;
+
+ private:
+  static std::vector<std::string> complete(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {program, "serve", "--json"});
+    return arguments;
+  }
+};
+
+TEST(Program, FindsAProviderAndPrintsItsAnswer) {
+  Serving provider;
+  const Ended result = run({"run", "--peer", provider.peer, "Hello, P2P AI!"});
+  EXPECT_EQ(result.exit, 0) << result.errors;
+  EXPECT_EQ(result.output, "Processed: Hello, P2P AI!\n");
+  EXPECT_EQ(result.errors, "");
+  const json::object task = parsed(provider.process.line_with("\"task\""));
+  EXPECT_EQ(text_of(task, "status"), "completed");
+  provider.process.signal(SIGTERM);
+  EXPECT_EQ(provider.process.wait(), 0);
+}
+
+TEST(Program, AsksWhomeverItFinds) {
+  Serving provider;
+  const Ended result = run({"run", "--json", "anybody"});
+  EXPECT_EQ(result.exit, 0) << result.errors;
+  const json::object event = parsed(result.output);
+  EXPECT_EQ(text_of(event, "event"), "result");
+  EXPECT_EQ(text_of(event, "text"), "Processed: anybody");
+  EXPECT_EQ(text_of(event, "executor"), "mock");
+  EXPECT_TRUE(event.at("timings").get_object().contains("discover_ms"));
+}
+
+TEST(Program, ReadsThePromptFromStandardInput) {
+  Serving provider;
+  EXPECT_EQ(run({"run", "--peer", provider.address}, "from a pipe\n").output, "Processed: from a pipe\n");
+  EXPECT_EQ(run({"run", "--peer", provider.address, "-"}, "two\nlines").output, "Processed: two\nlines\n");
+}
+
+TEST(Program, StreamsOverEachMuxer) {
+  Serving provider({"--executor", "mock:delay=30,pieces=3"});
+  for (const char* const muxer : {"yamux", "mplex", "mplex,yamux"}) {
+    const Ended result = run({"run", "--stream", "--json", "--muxer", muxer, "--peer", provider.address, "in pieces"});
+    EXPECT_EQ(result.exit, 0) << result.errors;
+    std::string text;
+    std::string last;
+    std::size_t start = 0;
+    for (std::size_t end; (end = result.output.find('\n', start)) != std::string::npos; start = end + 1) {
+      last = result.output.substr(start, end - start);
+      const json::object event = parsed(last);
+      if (text_of(event, "event") == "update") text += text_of(event, "text");
+    }
+    EXPECT_EQ(text, "Processed: in pieces");
+    EXPECT_EQ(text_of(parsed(last), "text"), text);
+  }
+}
+
+TEST(Program, ListsAndPingsPeers) {
+  Serving provider;
+  const Ended peers = run({"peers", "--json", "--wait", "1"});
+  EXPECT_EQ(peers.exit, 0) << peers.errors;
+  EXPECT_NE(peers.output.find(provider.peer), std::string::npos);
+  EXPECT_NE(peers.output.find("\"executor\":\"mock\""), std::string::npos);
+  const Ended ping = run({"ping", "--count", "2", "--json", provider.peer});
+  EXPECT_EQ(ping.exit, 0) << ping.errors;
+  EXPECT_NE(ping.output.find("\"received\":2"), std::string::npos);
+}
+
+TEST(Program, SaysThatNobodyWasFound) {
+  const std::string nobody = KeyPair(std::array<std::uint8_t, 32>{1}).peer_id().text();
+  const Ended result = run({"run", "--json", "--wait", "0.1", "--peer", nobody, "x"});
+  EXPECT_EQ(result.exit, 3);
+  const json::object event = parsed(result.output);
+  EXPECT_EQ(text_of(event, "event"), "error");
+  EXPECT_EQ(text_of(event, "reason"), "no_peer");
+  EXPECT_NE(result.errors.find("check that"), std::string::npos);
+}
+
+TEST(Program, SaysThatNobodyIsListening) {
+  std::string address;
+  {
+    Serving gone;
+    address = gone.address;
+  }
+  const Ended result = run({"run", "--peer", address, "x"});
+  EXPECT_EQ(result.exit, 4);
+  EXPECT_NE(result.errors.find("could not connect"), std::string::npos);
+}
+
+TEST(Program, RefusesAnotherPeerThanTheOneAskedFor) {
+  Serving provider;
+  const std::string bare = provider.address.substr(0, provider.address.find("/p2p/"));
+  const Ended result = run({"run", "--peer", bare + "/p2p/" + KeyPair(std::array<std::uint8_t, 32>{1}).peer_id().text(), "x"});
+  EXPECT_EQ(result.exit, 7);
+  EXPECT_EQ(run({"run", "--peer", bare, "x"}).exit, 0);
+}
+
+TEST(Program, FailsAtOnceWhenTheProviderIsKilled) {
+  Serving provider({"--executor", "mock:delay=60000"});
+  Process requester({program, "run", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
+  // The provider counts as running the task when it says so in its info.
+  while (run({"peers", "--json", "--wait", "0.3"}).output.find("\"running\":1") == std::string::npos) {
+  }
+  provider.process.signal(SIGKILL);
+  EXPECT_EQ(requester.wait(), 4) << requester.errors;
+}
+
+TEST(Program, LetsTheProviderKeepToTheDeadline) {
+  Serving provider({"--executor", "mock:delay=60000"});
+  const Ended result = run({"run", "--json", "--timeout", "0.2", "--peer", provider.address, "x"});
+  EXPECT_EQ(result.exit, 6);
+  EXPECT_EQ(text_of(parsed(result.output).at("error").get_object(), "code"), "deadline_exceeded");
+}
+
+TEST(Program, PassesOnThatTheProviderIsBusy) {
+  Serving provider({"--executor", "mock:delay=60000", "--slots", "1", "--queue", "0"});
+  Process first({program, "run", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
+  while (run({"peers", "--json", "--wait", "0.3"}).output.find("\"running\":1") == std::string::npos) {
+  }
+  const Ended result = run({"run", "--json", "--peer", provider.address, "y"});
+  EXPECT_EQ(result.exit, 5);
+  EXPECT_EQ(text_of(parsed(result.output).at("error").get_object(), "code"), "busy");
+  first.signal(SIGINT);
+  EXPECT_EQ(first.wait(), 130);
+  EXPECT_EQ(text_of(parsed(provider.process.line_with("\"lost\"")), "status"), "lost");
+}
+
+TEST(Program, FinishesWhatRunsBeforeItStops) {
+  Serving provider({"--executor", "mock:delay=1000"});
+  Process requester({program, "run", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
+  while (run({"peers", "--json", "--wait", "0.3"}).output.find("\"running\":1") == std::string::npos) {
+  }
+  provider.process.signal(SIGTERM);
+  EXPECT_EQ(requester.wait(), 0) << requester.errors;
+  EXPECT_EQ(provider.process.wait(), 0);
+}
+
+TEST(Program, TakesMistakesForUsageErrors) {
+  const std::vector<std::vector<std::string>> mistakes{
+      {},
+      {"fly"},
+      {"run", "--peer", "nobody", "x"},
+      {"run", "--peer", "/ip4/127.0.0.1", "x"},
+      {"run", "--peer", "/ip4/127.0.0.1/udp/4001", "x"},
+      {"run", "--peer", "/ip4/127.0.0.1/tcp/0", "x"},
+      {"run", "--peer", "/ip4/127.0.0.1/udp/4001/quic-v1", "x"},
+      {"run", "--muxer", "spdy", "x"},
+      {"run", "--wait", "-1", "x"},
+      {"run", "--timeout", "0", "x"},
+      {"run", "--interface", "nowhere0", "x"},
+      {"run", "--log-level", "loud", "x"},
+      {"ping"},
+      {"serve", "--listen", "/ip4/127.0.0.1"},
+      {"serve", "--executor", "magic"},
+      {"serve", "--slots", "0"},
+  };
+  for (const std::vector<std::string>& mistake : mistakes) {
+    const Ended result = run(mistake);
+    EXPECT_EQ(result.exit, 2) << (mistake.empty() ? "" : mistake.back()) << result.errors;
+    EXPECT_EQ(result.output, "");
+    EXPECT_EQ(std::count(result.errors.begin(), result.errors.end(), '\n'), 1) << result.errors;
+  }
+}
+
+TEST(Program, HelpsInAScreen) {
+  for (const char* const command : {"serve", "run", "peers", "ping", "id"}) {
+    const Ended result = run({command, "--help"});
+    EXPECT_EQ(result.exit, 0);
+    EXPECT_LE(std::count(result.output.begin(), result.output.end(), '\n'), 40) << result.output;
+    EXPECT_NE(result.output.find("Exit codes"), std::string::npos);
+  }
+  EXPECT_NE(run({"--version"}).output.find(task_protocol), std::string::npos);
+  EXPECT_EQ(run({"id"}).output.substr(0, 8), "12D3KooW");
+}
+
+TEST(Program, TellsAPeerThatRunsNoTasksFromNone) {
+  System system;
+  AgentOptions options;
+  options.listen = {Multiaddr::tcp("127.0.0.1", 0).value()};
+  options.mdns = false;
+  Agent agent(system.environment(), KeyPair::generate(system.random()), options);
+  Ended result{};
+  const auto course = [&]() -> Awaitable<void> {
+    agent.start();
+    co_await system.environment().pool.run([&] { result = run({"run", "--peer", agent.addresses().front().text(), "x"}); });
+    co_await agent.stop();
+  };
+  system.run(course());
+  EXPECT_EQ(result.exit, 3) << result.errors;
+  EXPECT_NE(result.errors.find("does not run tasks"), std::string::npos) << result.errors;
+}
+
+/// Two agents of the library, on real sockets, each on a thread of its own.
+TEST(Library, ExchangesATaskBetweenTwoLoops) {
+  for (const char* const ip : {"127.0.0.1", "::1"}) {
+    System provider_system;
+    AgentOptions options;
+    options.listen = {Multiaddr::tcp(ip, 0).value()};
+    options.mdns = false;
+    Agent provider_agent(provider_system.environment(), KeyPair::generate(provider_system.random()), options);
+    MockExecutor executor;
+    Provider provider(provider_agent, executor);
+    try {
+      provider_agent.start();
+    } catch (const boost::system::system_error& error) {
+      GTEST_SKIP() << "no " << ip << " here: " << error.what();
+    }
+    const std::vector<Multiaddr> addresses = provider_agent.addresses();
+    Latch stop(provider_system.loop());
+    const auto serving = [&]() -> Awaitable<void> {
+      co_await stop.wait();
+      co_await provider.shut_down(seconds(1));
+      co_await provider_agent.stop();
+    };
+    std::thread thread([&] { provider_system.run(serving()); });
+
+    System system;
+    AgentOptions none;
+    none.mdns = false;
+    Agent agent(system.environment(), KeyPair::generate(system.random()), none);
+    TaskManager manager(agent);
+    std::string text;
+    const auto asking = [&]() -> Awaitable<void> {
+      agent.start();
+      const Connection* const connection = co_await agent.connect(addresses);
+      const PeerId peer = connection->peer();
+      // Large enough that both signatures are made on the worker pool.
+      Task task = manager.make_task(std::string(2 * limits::pool_threshold, 'x'));
+      const Answer answer = co_await manager.submit(peer, std::move(task));
+      text = *answer.result.text;
+      co_await agent.stop();
+    };
+    system.run(asking());
+    EXPECT_EQ(text, "Processed: " + std::string(2 * limits::pool_threshold, 'x'));
+    // Work for another loop is posted to it.
+    boost::asio::post(provider_system.loop(), [&stop] { stop.open(); });
+    thread.join();
+  }
+}
+
+}  // namespace
+}  // namespace p2p::test
