@@ -41,7 +41,7 @@ class Narrator {
     const double took = std::chrono::duration<double, std::milli>(now - last_).count();
     last_ = now;
     if (json_) {
-      json::object line{{"event", event}, {"agent", who}, {"ms", took}};
+      json::object line{{"event", event}, {"agent", who}, {"us", static_cast<std::int64_t>(took * 1000)}};
       for (const auto& [key, value] : details) line[key] = value;
       std::printf("%s\n", json::serialize(line).c_str());
     } else {

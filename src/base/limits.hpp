@@ -40,7 +40,6 @@ inline constexpr seconds mplex_unread{5};                 // how long the connec
 inline constexpr std::size_t streams_inbound = 256;       // open streams of a connection that the peer opened
 inline constexpr std::size_t streams_outbound = 256;      // open streams of a connection that we opened
 inline constexpr std::size_t control_frames = 4096;       // bytes of frames owed to a peer that does not read; 341 yamux headers
-inline constexpr std::size_t tombstones = 256;            // closed mplex ids remembered to tell late frames from wrong ones
 
 // Connections
 inline constexpr std::size_t write_buffer = 256 * 1024;  // bytes of ciphertext waiting for the socket; writers wait above it
@@ -49,21 +48,20 @@ inline constexpr seconds negotiation{10};                // of a stream's protoc
 inline constexpr std::size_t negotiating_streams = 128;  // inbound streams of a connection whose protocol is not agreed on yet
 inline constexpr std::size_t pending_handshakes = 64;    // inbound, in all
 inline constexpr std::size_t connections = 256;          // inbound and outbound, in all
-inline constexpr std::size_t connections_per_address = 64;
-inline constexpr seconds dial{5};                 // TCP connect to one address
-inline constexpr std::size_t dial_addresses = 8;  // addresses of one peer that are tried
-inline constexpr seconds close_flush{2};          // for what is still to be written when a connection is closed in good order
+inline constexpr seconds dial{5};                        // TCP connect to one address
+inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried
+inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
 
 // Identify and ping
 inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one message
 inline constexpr std::size_t identify_messages = 10;       // messages of one answer
 inline constexpr seconds identify_wait{5};
+inline constexpr std::size_t identify_own_addresses = 16;  // that we name: rust reads 4,096 bytes, and each stands there twice
 inline constexpr std::size_t identify_protocols = 256;
 inline constexpr std::size_t identify_addresses = 64;
 inline constexpr std::size_t protocol_name = 256;  // bytes
 inline constexpr std::size_t agent_version = 256;  // bytes kept of a peer's agent version
 inline constexpr seconds ping_wait{20};
-inline constexpr std::size_t ping_streams = 2;  // inbound a connection; the oldest makes room
 
 // mDNS
 inline constexpr std::size_t mdns_packet = 9000;          // bytes read; RFC 6762 section 17

@@ -49,6 +49,25 @@ std::string_view reason_of(Exit exit) {
   }
 }
 
+// As Boost.JSON writes it, but numbers with a fraction as people read them: 0.146 and not 1.46E-1.
+void write_json(std::string& out, const boost::json::value& value) {
+  if (const boost::json::object* const object = value.if_object()) {
+    out += '{';
+    for (const auto& [key, member] : *object) {
+      if (out.back() != '{') out += ',';
+      out += boost::json::serialize(boost::json::string_view(key)) + ':';
+      write_json(out, member);
+    }
+    out += '}';
+  } else if (const double* const number = value.if_double()) {
+    char digits[64];
+    std::snprintf(digits, sizeof digits, "%.3f", *number);
+    out += digits;
+  } else {
+    out += boost::json::serialize(value);
+  }
+}
+
 }  // namespace
 
 Failure connect_failure_of(const boost::system::system_error& error) {
@@ -91,7 +110,9 @@ Console::Console(bool json)
 
 void Console::event(const boost::json::object& event) const {
   if (!json_) return;
-  std::fprintf(stdout, "%s\n", boost::json::serialize(event).c_str());
+  std::string line;
+  write_json(line, event);
+  std::fprintf(stdout, "%s\n", line.c_str());
   std::fflush(stdout);
 }
 

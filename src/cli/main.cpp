@@ -24,7 +24,8 @@ void add_common(CLI::App& command, CommonOptions& options, bool network = true) 
       ->type_name("LIST");
   command.add_option("--interface", options.interfaces, "Use this network interface alone; repeatable")
       ->envname("P2P_AGENT_INTERFACE")
-      ->type_name("NAME")->allow_extra_args(false);
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   command.add_option("--log-level", options.log_level, "debug, info, warn, error or off, to standard error")
       ->capture_default_str()
       ->type_name("LEVEL");
@@ -50,7 +51,8 @@ int main_of(int argc, char** argv) {
   ServeOptions serve_options;
   CLI::App* const serve_command = app.add_subcommand("serve", "Run tasks for others, until interrupted");
   serve_command->add_option("--listen", serve_options.listen, "Listen here (default: every interface, a free port); repeatable")
-      ->type_name("MULTIADDR")->allow_extra_args(false);
+      ->type_name("MULTIADDR")
+      ->allow_extra_args(false);
   serve_command->add_option("--executor", serve_options.executor, "mock, or mock:delay=MS,pieces=N")
       ->capture_default_str()
       ->type_name("SPEC");
@@ -68,7 +70,9 @@ int main_of(int argc, char** argv) {
   RunOptions run_options;
   CLI::App* const run_command = app.add_subcommand("run", "Have a task run by an agent on the network and print its output");
   run_command->add_option("PROMPT", run_options.prompt, "The prompt; - or none reads it from standard input");
-  run_command->add_option("--peer", run_options.peers, "Ask this peer alone; repeatable, tried in order")->type_name("MULTIADDR|PEERID")->allow_extra_args(false);
+  run_command->add_option("--peer", run_options.peers, "Ask this peer alone; repeatable, tried in order")
+      ->type_name("MULTIADDR|PEERID")
+      ->allow_extra_args(false);
   run_command->add_flag("--stream", run_options.stream, "Print the output as it comes");
   add_seconds(*run_command, "--wait", run_options.wait_s, "How long to look for a peer");
   add_seconds(*run_command, "--timeout", run_options.timeout_s, "How long the task may take", 0.001);

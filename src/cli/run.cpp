@@ -1,3 +1,4 @@
+#include "base/limits.hpp"
 #include "cli/session.hpp"
 #include "task/manager.hpp"
 
@@ -127,8 +128,8 @@ class Course {
     }
     end_line();
     if (result.status == Status::completed) return Exit::done;
-    const std::string message =
-        std::string(name_of(result.status)) + " by " + provider_.text() + ", " + result.error->code + ": " + result.error->message;
+    const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " + result.error->code + ": " +
+                                std::string(cut_text(result.error->message, limits::text_shown));
     throw Failure(result.error->code == "deadline_exceeded" ? Exit::timeout : Exit::not_completed, message, true);
   }
 

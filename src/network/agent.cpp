@@ -173,6 +173,7 @@ Awaitable<void> Agent::serve_identify(Stream stream) {
   own.public_key = identity_.public_key();
   std::vector<Bytes> encoded;
   for (const Multiaddr& address : addresses()) {
+    if (encoded.size() == limits::identify_own_addresses) break;
     own.listen_addrs.push_back(address.without_peer_id());
     encoded.emplace_back(own.listen_addrs.back().bytes().begin(), own.listen_addrs.back().bytes().end());
   }

@@ -10,8 +10,8 @@
 namespace p2p {
 namespace {
 
-// What Asio resumes a coroutine with is of a type of its own for each place; this hides it. (any_completion_handler would, but the one of Boost
-// 1.81 copies itself without end.)
+// What Asio resumes a coroutine with is of a type of its own for each place; this hides it. (any_completion_handler would, but the one of
+// Boost 1.81 copies itself without end.)
 template <class Handler>
 class SuspendedOn final : public Suspended {
  public:
