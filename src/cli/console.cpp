@@ -70,12 +70,28 @@ void write_json(std::string& out, const boost::json::value& value) {
 
 }  // namespace
 
+std::string with_advice(const boost::system::system_error& error) {
+  const std::string message = message_of(error);
+  if (error.code().category() != error_category()) return message + "; check that the peer is still there and try again";
+  switch (static_cast<Errc>(error.code().value())) {
+    case Errc::unreachable: return message + "; check that `p2p-agent serve` runs there and that no firewall is in between";
+    case Errc::unverified: return message + "; check the address and do not trust what answers there";
+    case Errc::unsupported: return message + "; check that it is a libp2p node with Noise and one of the muxers asked for";
+    case Errc::timed_out: return message + "; try again, with more time or another peer";
+    case Errc::malformed:
+    case Errc::too_large:
+    case Errc::closed: return message + "; try again, or ask another peer";
+    case Errc::exhausted: return message + "; try again later";
+    default: return message;  // these say it themselves
+  }
+}
+
 Failure connect_failure_of(const boost::system::system_error& error) {
-  return {is(error, Errc::unverified) ? Exit::unverified : Exit::connection, message_of(error)};
+  return {is(error, Errc::unverified) ? Exit::unverified : Exit::connection, with_advice(error)};
 }
 
 Failure failure_of(const boost::system::system_error& error) {
-  const std::string message = message_of(error);
+  const std::string message = with_advice(error);
   if (error.code().category() != error_category()) return {Exit::connection, message};
   switch (static_cast<Errc>(error.code().value())) {
     case Errc::invalid: return {Exit::usage, message};

@@ -33,6 +33,8 @@ class Failure : public std::runtime_error {
   bool told;
 };
 
+/// What went wrong and what to do next.
+std::string with_advice(const boost::system::system_error& error);
 /// What an error of the library means for a command.
 Failure failure_of(const boost::system::system_error& error);
 /// The same for an attempt to connect, in which only another peer's answer is told apart from no connection.

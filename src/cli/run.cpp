@@ -81,7 +81,7 @@ class Course {
         failure_ = Failure(Exit::no_peer, provider_.text() + " does not run tasks: start a provider with `p2p-agent serve`");
       } else if (sent) {
         end_line();
-        throw Failure(failure_of(error).exit, "no result from " + provider_.text() + ": " + message_of(error) + shown_hint());
+        throw Failure(failure_of(error).exit, "no result from " + provider_.text() + ": " + with_advice(error) + shown_hint());
       } else if (is(error, Errc::invalid)) {
         throw failure_of(error);
       } else {

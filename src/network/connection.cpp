@@ -121,6 +121,7 @@ void Connection::on_event(const MuxEvent& event) {
   if (event.kind == Kind::pong) return session_->pong(environment_.clock.now());
   if (event.kind == Kind::opened) {
     if (negotiating_ == limits::negotiating_streams) return session_->reset(event.stream);
+    ++negotiating_;
     return group_.spawn(serve(begin_stream(event.stream)));
   }
   const auto at = streams_.find(event.stream);
@@ -157,7 +158,6 @@ void Connection::forget(Stream::State& state) {
 
 Awaitable<void> Connection::serve(Stream stream) {
   StreamHandler handler;
-  ++negotiating_;
   try {
     const Timer timer = stream.deadline(limits::negotiation, "the peer did not say which protocol the stream is for");
     multistream::Listener negotiation([this](std::string_view protocol) { return handlers_.contains(protocol); });
