@@ -1,0 +1,98 @@
+# What can be done here from a shell; `make help` lists it.
+
+JOBS ?= $(shell cores=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((cores > 2 ? 2 : cores)))
+FUZZ_SECONDS ?= 60
+REPEAT ?= 1000
+PREFIX ?= /usr/local
+
+# So that ccache finds what another clone compiled with the same compiler.
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_COMPILERCHECK ?= content
+export CCACHE_SLOPPINESS ?= locale,pch_defines,time_macros
+ifeq ($(shell uname),Darwin)
+  export OPENSSL_ROOT_DIR ?= $(shell brew --prefix openssl@3)
+endif
+
+# $(call build,preset[,options of cmake[,targets]])
+define build
+@CMAKE_CXX_COMPILER_LAUNCHER=$$(command -v ccache) cmake --preset $(1) $(2) >/dev/null
+@start=$$(date +%s); cmake --build build/$(1) -j $(JOBS) $(if $(3),--target $(3)) && echo "Built in $$(($$(date +%s) - start)) s."
+endef
+
+# Without the tests, until `make test` turns them on in the same place.
+without-tests = $(if $(wildcard build/release/CMakeCache.txt),,-DP2P_TESTS=OFF)
+
+# $(call run-tests,preset)
+define run-tests
+@ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
+endef
+
+.PHONY: help deps deps-dev build demo test asan tsan coverage soak interop fuzz format format-check layering tidy install clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: JOBS=$(JOBS) compilers at once, FUZZ_SECONDS=$(FUZZ_SECONDS), REPEAT=$(REPEAT), PREFIX=$(PREFIX), DEPS=skip to install no packages"
+
+demo: build  ## Build what is needed and show two agents solving a task
+	@build/release/mvp_demo
+
+test: need-test  ## Build and run all tests
+	$(call build,release,-DP2P_TESTS=ON)
+	$(call run-tests,release)
+
+build: need-demo  ## Build build/release/p2p-agent and mvp_demo
+	$(call build,release,$(without-tests),p2p-agent mvp_demo)
+
+deps: need-test  ## Install the packages that demo and test need
+deps-dev: need-dev  ## Install those that all other targets need, too
+
+need-%:
+	@scripts/deps $*
+
+asan: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
+asan: need-dev  ## Run the tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(call build,asan)
+	$(call run-tests,asan)
+
+tsan: need-dev  ## Run the tests with ThreadSanitizer
+	$(call build,tsan)
+	$(call run-tests,tsan)
+
+coverage: export LLVM_PROFILE_FILE = $(CURDIR)/build/coverage/profiles/%4m.profraw
+coverage: need-dev  ## Run the tests, print the lines of src/ that they reach, fail under 90 %
+	$(call build,coverage)
+	@rm -rf build/coverage/profiles
+	$(call run-tests,coverage)
+	@scripts/coverage
+
+soak: build  ## Run the demo's course REPEAT times
+	@build/release/mvp_demo --repeat $(REPEAT)
+
+interop: need-dev build  ## Run p2p-agent against other libp2p implementations
+	@tests/interop/run.py
+
+fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
+	$(call build,fuzz,,fuzz/all)
+	@scripts/fuzz $(FUZZ_SECONDS)
+
+sources = git ls-files -co --exclude-standard -- '*.cpp' '*.hpp'
+
+format: need-dev  ## Format all C++
+	@$(sources) | xargs clang-format -i
+
+format-check: need-dev  ## Fail if `make format` would change anything
+	@$(sources) | xargs clang-format --dry-run --Werror
+
+layering: need-demo  ## Fail on an include, a library or a symbol where it does not belong
+	$(call build,release,$(without-tests),p2p_wire)
+	@scripts/layering
+
+tidy: need-dev  ## Build with clang-tidy
+	$(call build,tidy)
+
+install: need-demo  ## Install the program and the library under PREFIX
+	$(call build,release,$(without-tests))
+	@cmake --install build/release --prefix $(PREFIX)
+
+clean:  ## Remove what was built
+	rm -rf build
