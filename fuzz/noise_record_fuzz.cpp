@@ -33,15 +33,14 @@ Bytes read(Bytes frames, std::size_t piece) {
 // The input is what a reader gets; and its bytes say how much is written at once, where records end, and which byte is changed.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const ByteView input(data, size);
-  fuzz::require(read(Bytes(data, data + size), size).empty() || size > 18);
+  fuzz::require(read(Bytes(data, data + size), 7).empty());  // nobody can forge a record
 
   NoiseWriter writer{crypto::Aead(key)};
   Bytes sent;
   Bytes frames;
-  for (const std::uint8_t step : input.first(std::min<std::size_t>(size, 200))) {
-    const std::size_t count = step < 128 ? step : std::size_t{step} * step;
+  for (const std::uint8_t step : input.first(std::min<std::size_t>(size, 16))) {
     const std::size_t start = sent.size();
-    for (std::size_t i = 0; i < count; ++i) sent.push_back(static_cast<std::uint8_t>(sent.size() * 7 + step));
+    sent.resize(start + (step < 192 ? step : std::size_t{256} * step), step);
     writer.append(ByteView(sent).subspan(start));
     if (step % 3 == 0) writer.flush();
     if (step % 5 == 0) append(frames, writer.take({}));

@@ -33,7 +33,7 @@ Awaitable<Listed> ask(Agent& agent, PeerId peer) {
 void show(const Console& console, const PeerId& peer, const Listed& listed) {
   json::object event{{"event", "peer"}, {"peer", peer.text()}};
   json::array& addresses = event["addrs"].emplace_array();
-  for (const Multiaddr& address : listed.addresses) addresses.push_back(json::string(address.text()));
+  for (const Multiaddr& address : listed.addresses) addresses.push_back(json::string(address.with_peer_id(peer).text()));
   if (!listed.agent.empty()) event["agent"] = listed.agent;
   std::string executes;
   json::array& executors = event["executors"].emplace_array();

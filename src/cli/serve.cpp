@@ -11,9 +11,10 @@ namespace {
 
 namespace json = boost::json;
 
-json::array texts(const std::vector<Multiaddr>& addresses) {
+/// Addresses that `run --peer` takes as they stand.
+json::array texts(const std::vector<Multiaddr>& addresses, const PeerId& peer) {
   json::array list;
-  for (const Multiaddr& address : addresses) list.push_back(json::string(address.text()));
+  for (const Multiaddr& address : addresses) list.push_back(json::string(address.with_peer_id(peer).text()));
   return list;
 }
 
@@ -36,14 +37,14 @@ class Narrator {
 
   void listening(const Agent& agent, const Offer& offer) const {
     const std::vector<Multiaddr> addresses = agent.addresses();
-    console_.event({{"event", "listening"}, {"peer", agent.id().text()}, {"addrs", texts(addresses)}});
+    console_.event({{"event", "listening"}, {"peer", agent.id().text()}, {"addrs", texts(addresses, agent.id())}});
     console_.line("serving " + offer.task_type + " with " + offer.executor + " as " + console_.bold(agent.id().text()));
     for (const Multiaddr& address : addresses) console_.line("  " + address.text());
   }
   AgentEvents events() const {
     AgentEvents events;
     events.discovered = [this](const PeerId& peer, const std::vector<Multiaddr>& addresses) {
-      console_.event({{"event", "peer_discovered"}, {"peer", peer.text()}, {"addrs", texts(addresses)}});
+      console_.event({{"event", "peer_discovered"}, {"peer", peer.text()}, {"addrs", texts(addresses, peer)}});
       console_.line(console_.dim("discovered   ") + peer.text());
     };
     events.connected = [this](const Connection& connection) {

@@ -99,7 +99,7 @@ class Connection {
   Bytes input_;  // received, [input_begin_, input_end_) not processed yet
   std::size_t input_begin_ = 0;
   std::size_t input_end_ = 0;
-  Bytes partial_;           // plaintext of a frame's header that is not whole yet
+  Bytes partial_;  // plaintext of a frame's header that is not whole yet
   Bytes first_plaintext_;
   Bytes unsent_;
 

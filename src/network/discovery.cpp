@@ -122,26 +122,28 @@ Awaitable<void> Discovery::stop() {
   co_await group_.join();
 }
 
-void Discovery::watch_interfaces() {
+bool Discovery::watch_interfaces() {
   const std::vector<Interface> interfaces = environment_.transport.interfaces();
   for (Link& link : links_) {
     if (std::find(interfaces.begin(), interfaces.end(), link.interface) == interfaces.end()) link.close();
   }
   links_.remove_if([](const Link& link) { return link.closed && link.running == 0; });
+  bool opened = false;
   for (const Interface& interface : interfaces) {
     if (!wanted(interface)) continue;
     const auto has = [&interface](bool six) {
       return std::any_of(interface.addresses.begin(), interface.addresses.end(),
                          [six](const InterfaceAddress& address) { return (address.ip.find(':') != std::string::npos) == six; });
     };
-    if (has(false)) open_link(interface, Multicast::Family::ip4);
-    if (has(true) && !interface.loopback) open_link(interface, Multicast::Family::ip6);  // lo has no IPv6 multicast
+    if (has(false)) opened = open_link(interface, Multicast::Family::ip4) || opened;
+    if (has(true) && !interface.loopback) opened = open_link(interface, Multicast::Family::ip6) || opened;  // lo has no IPv6 multicast
   }
+  return opened;
 }
 
-void Discovery::open_link(const Interface& interface, Multicast::Family family) {
+bool Discovery::open_link(const Interface& interface, Multicast::Family family) {
   for (const Link& link : links_) {
-    if (!link.closed && link.interface == interface && link.family == family) return;
+    if (!link.closed && link.interface == interface && link.family == family) return false;
   }
   Link& link = links_.emplace_back(environment_, interface, family);
   const auto open = [this, &interface](auto make) -> std::unique_ptr<DatagramSocket> {
@@ -157,7 +159,7 @@ void Discovery::open_link(const Interface& interface, Multicast::Family family) 
   link.ephemeral = open([&] { return environment_.multicast.open_ephemeral(interface, family); });
   if (link.group == nullptr && link.ephemeral == nullptr) {
     links_.pop_back();
-    return;
+    return false;
   }
   if (link.group) group_.spawn(hear(link, *link.group));
   if (link.ephemeral) group_.spawn(hear(link, *link.ephemeral));
@@ -169,6 +171,7 @@ void Discovery::open_link(const Interface& interface, Multicast::Family family) 
     group_.spawn(announce_when_due(link));
   }
   ask(link);
+  return true;
 }
 
 void Discovery::ask(Link& link) {
@@ -178,7 +181,7 @@ void Discovery::ask(Link& link) {
 }
 
 Awaitable<void> Discovery::keep_asking() {
-  const Time start = environment_.clock.now();
+  Time start = environment_.clock.now();
   Time next_query = start + first_queries[1];  // open_link asked first
   Time next_check = start + interface_check;
   std::size_t asked = 1;
@@ -188,8 +191,12 @@ Awaitable<void> Discovery::keep_asking() {
     if (stopping_) break;
     const Time now = environment_.clock.now();
     if (now >= next_check) {
-      watch_interfaces();
       next_check = now + interface_check;
+      if (watch_interfaces()) {  // a new link is asked as often as the first ones were
+        start = now;
+        asked = 1;
+        next_query = start + first_queries[1];
+      }
     }
     if (now < next_query) continue;
     for (Link& link : links_) {

@@ -51,8 +51,9 @@ class Discovery {
   struct Known;
 
   bool wanted(const Interface& interface) const;
-  void watch_interfaces();
-  void open_link(const Interface& interface, Multicast::Family family);
+  /// True when a link was opened.
+  bool watch_interfaces();
+  bool open_link(const Interface& interface, Multicast::Family family);
   Awaitable<void> hear(Link& link, DatagramSocket& socket);
   Awaitable<void> announce_when_due(Link& link);
   Awaitable<void> keep_asking();

@@ -31,6 +31,12 @@ class Updates {
   std::string text_;
 };
 
+/// What is no message at all does not verify either.
+[[noreturn]] void rethrow_unverified(const boost::system::system_error& error) {
+  if (is(error, Errc::malformed) || is(error, Errc::too_large)) fail(Errc::unverified, "the provider's answer is " + message_of(error));
+  throw error;
+}
+
 void check_result(const TaskResult& result, const Task& task, const std::string& sha256, const PeerId& self, const Updates& updates) {
   if (result.task_sha256 != sha256) fail(Errc::unverified, "the result answers another task: its hash is different");
   const bool rejected_unread = result.status == Status::rejected && result.task_id == nil_task_id;
@@ -88,9 +94,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
       break;
     }
   } catch (const boost::system::system_error& error) {
-    // What is no message at all does not verify either.
-    if (is(error, Errc::malformed) || is(error, Errc::too_large)) fail(Errc::unverified, "the provider's answer is " + message_of(error));
-    throw;
+    rethrow_unverified(error);
   }
   check_result(answer.result, task, sha256, agent_.id(), updates);
 
@@ -109,12 +113,16 @@ Awaitable<Info> TaskManager::info(PeerId provider) {
   Stream stream = co_await agent_.open_stream(provider, std::string(info_protocol));
   stream.close_write();
   const Timer deadline = stream.deadline(limits::negotiation, "the peer did not say what it executes");
-  const std::optional<Bytes> envelope = co_await read_frame(stream, limits::info_frame);
-  if (!envelope) fail(Errc::closed, "the peer did not say what it executes");
-  const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
-  Info info = parse_info(payload).value();
-  if (info.recipient != agent_.id().text()) fail(Errc::unverified, "the peer's info is meant for another peer");
-  co_return info;
+  try {
+    const std::optional<Bytes> envelope = co_await read_frame(stream, limits::info_frame);
+    if (!envelope) fail(Errc::closed, "the peer did not say what it executes");
+    const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
+    Info info = parse_info(payload).value();
+    if (info.recipient != agent_.id().text()) fail(Errc::unverified, "the peer's info is meant for another peer");
+    co_return info;
+  } catch (const boost::system::system_error& error) {
+    rethrow_unverified(error);
+  }
 }
 
 }  // namespace p2p

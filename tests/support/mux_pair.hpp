@@ -140,7 +140,7 @@ class MuxPair {
 
   /// Lets bytes say what happens, in what order; ends settled.
   void play(ByteView script) {
-    std::uint64_t budget = 4 * 1024 * 1024;  // bytes written in all, to bound the time
+    std::uint64_t budget = 2 * 1024 * 1024;  // bytes written in all, to bound the time
     while (script.size() >= 3) {
       const Side side = script[0] % 2 == 0 ? dialer : listener;
       const std::size_t action = script[0] / 2 % 8;
