@@ -5,7 +5,6 @@ if(NOT APPLE)
   set(Boost_USE_STATIC_LIBS ON)
   set(OPENSSL_USE_STATIC_LIBS ON)
   set(Protobuf_USE_STATIC_LIBS ON)
-  set(p2p_static_first lib)
 endif()
 
 find_package(Threads REQUIRED)

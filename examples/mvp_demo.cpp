@@ -107,16 +107,15 @@ class ProviderThread {
       narrator_.step("B", "task", "ran task " + task.task_id + ": " + task.status, {{"task_id", task.task_id}, {"status", task.status}});
     });
     const auto serving = [&]() -> Awaitable<void> {
-      agent.start();
       narrator_.step("B", "listening", agent.id().text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id().text()}});
       listening_.set_value(agent.id());
-      co_await system.environment().pool.run([this] { stop_requested_.get_future().wait(); });
+      const std::function<void()> wait = [this] { stop_requested_.get_future().wait(); };
+      co_await system.environment().pool.run(wait);
       co_await provider.shut_down(seconds(1));
-      co_await agent.stop();
-      narrator_.step("B", "stopped", "stopped");
     };
     try {
-      system.run(serving());
+      system.run(agent.run(serving));
+      narrator_.step("B", "stopped", "stopped");
     } catch (...) {
       try {
         listening_.set_exception(std::current_exception());
@@ -135,7 +134,6 @@ class ProviderThread {
 /// Agent A's part, on the calling thread.
 Awaitable<void> request(Agent& agent, const PeerId& wanted, const Options& options, Narrator& narrator) {
   const Environment& environment = agent.environment();
-  agent.start();
   narrator.step("A", "listening", agent.id().text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id().text()}});
   const Time deadline = environment.clock.now() + discovery_wait;
   while (co_await agent.next_discovered(deadline) != wanted) {
@@ -150,8 +148,10 @@ Awaitable<void> request(Agent& agent, const PeerId& wanted, const Options& optio
   TaskManager manager(agent);
   Task task = manager.make_task(options.prompt);
   task.timeout_ms = 10'000;
-  const Answer answer = co_await manager.submit(wanted, std::move(task));
-  narrator.step("A", "task_sent", "signed and sent  " + answer.task_payload, {{"task", answer.task_payload}});
+  const std::function<void(const std::string&)> on_sent = [&narrator](const std::string& payload) {
+    narrator.step("A", "task_sent", "signed and sent  " + payload, {{"task", payload}});
+  };
+  const Answer answer = co_await manager.submit(wanted, std::move(task), {}, on_sent);
   const std::string result(as_text(answer.result_payload));
   narrator.step("A", "result", "got and verified " + result, {{"result", result}});
   if (answer.result.status != Status::completed) fail(Errc::closed, "the task was not completed: " + answer.result.error->message);
@@ -166,18 +166,8 @@ void once(const Options& options, Narrator& narrator) {
     const PeerId wanted = provider.peer();
     System system;
     Agent agent(system.environment(), KeyPair::generate(system.random()), options_of(options, system));
-    const auto requesting = [&]() -> Awaitable<void> {
-      std::exception_ptr problem;
-      try {
-        co_await request(agent, wanted, options, narrator);
-      } catch (...) {
-        problem = std::current_exception();
-      }
-      co_await agent.stop();
-      narrator.step("A", "stopped", "stopped");
-      if (problem) std::rethrow_exception(problem);
-    };
-    system.run(requesting());
+    system.run(agent.run([&] { return request(agent, wanted, options, narrator); }));
+    narrator.step("A", "stopped", "stopped");
   } catch (...) {
     failure = std::current_exception();
   }
@@ -220,8 +210,9 @@ int main(int argc, char** argv) {
       once(options, narrator);
       ++succeeded;
     } catch (const boost::system::system_error& error) {
-      std::fprintf(stderr, "mvp_demo: %s\n", message_of(error).c_str());
       exit_code = exit_code_of(error);
+      std::fprintf(stderr, "mvp_demo: %s\n", message_of(error).c_str());
+      narrator.step("A", "error", message_of(error), {{"message", message_of(error)}, {"exit", exit_code}});
     } catch (const std::exception& error) {
       std::fprintf(stderr, "mvp_demo: a bug of ours: %s\n", error.what());
       exit_code = 1;

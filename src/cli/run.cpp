@@ -71,7 +71,7 @@ class Course {
     }
     bool sent = false;
     const std::function<void(const Update&)> on_update = [this](const Update& update) { show(update); };
-    const std::function<void()> on_sent = [&sent] { sent = true; };
+    const std::function<void(const std::string&)> on_sent = [&sent](const std::string&) { sent = true; };
     try {
       answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent);
       answered_ = session_.now();

@@ -102,17 +102,12 @@ Exit serve(const ServeOptions& options) {
       if (signals_seen == 2) provider.hurry();
       if (signals_seen > 2) _exit(static_cast<int>(Exit::interrupted));
     });
-    std::exception_ptr failure;
-    try {
-      agent.start();
+    const std::function<Awaitable<void>()> until_signalled = [&]() -> Awaitable<void> {
       narrator.listening(agent, executor->offer());
       co_await stop.wait();
       co_await provider.shut_down(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.grace_s)));
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    co_await agent.stop();
-    if (failure) std::rethrow_exception(failure);
+    };
+    co_await agent.run(until_signalled);
   };
   try {
     system.run(serving());

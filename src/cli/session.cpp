@@ -58,18 +58,6 @@ AgentOptions agent_options(const CommonOptions& options, bool mdns) {
   return agent;
 }
 
-Awaitable<void> run_agent(Agent& agent, const std::function<Awaitable<Exit>()>& work, Exit& exit) {
-  std::exception_ptr failure;
-  try {
-    agent.start();
-    exit = co_await work();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  co_await agent.stop();
-  if (failure) std::rethrow_exception(failure);
-}
-
 }  // namespace
 
 Session::Session(const CommonOptions& options, bool mdns)
@@ -90,11 +78,11 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
   const auto whole = [&]() -> Awaitable<void> {
     std::exception_ptr failure;
     try {
-      co_await run_agent(agent_, work, exit);
+      co_await agent_.run([&]() -> Awaitable<void> { exit = co_await work(); });
     } catch (...) {
       failure = std::current_exception();
     }
-    signals.reset();
+    signals.reset();  // they would keep the loop alive
     if (failure) std::rethrow_exception(failure);
   };
   try {

@@ -4,6 +4,7 @@
 #include "identity/envelope.hpp"
 
 #include <algorithm>
+#include <exception>
 
 namespace p2p {
 namespace {
@@ -67,6 +68,18 @@ Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions opti
 Agent::~Agent() { crypto::wipe(noise_static_); }
 
 void Agent::handle(std::string protocol, StreamHandler handler) { handlers_.insert_or_assign(std::move(protocol), std::move(handler)); }
+
+Awaitable<void> Agent::run(std::function<Awaitable<void>()> work) {
+  std::exception_ptr failure;
+  try {
+    start();
+    co_await work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await stop();
+  if (failure) std::rethrow_exception(failure);
+}
 
 void Agent::start() {
   for (const Multiaddr& address : options_.listen) listeners_.push_back(environment_.transport.listen(address));

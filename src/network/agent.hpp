@@ -22,13 +22,13 @@ inline constexpr std::string_view agent_version = "p2p-ai-agents/0.1.0";
 
 struct AgentOptions {
   /// Where to listen; empty: nowhere. everywhere() gives the usual ones.
-  std::vector<Multiaddr> listen;
+  std::vector<Multiaddr> listen = {};
   /// Muxer protocol ids in order of preference.
   std::vector<std::string> muxers = {std::string(yamux_protocol), std::string(mplex_protocol)};
   /// Find peers by mDNS; the agent is announced as well while it listens.
   bool mdns = true;
   /// Names of the interfaces that mDNS uses; empty: all.
-  std::vector<std::string> interfaces;
+  std::vector<std::string> interfaces = {};
 };
 
 /// Called on the loop. Connections are those that finished their handshakes.
@@ -50,6 +50,10 @@ class Agent {
   /// Streams that peers open with `protocol` go to `handler`, from now on.
   void handle(std::string protocol, StreamHandler handler);
 
+  bool handles(std::string_view protocol) const { return handlers_.contains(protocol); }
+
+  /// Starts the agent, does `work`, and stops the agent whatever came of it. Throws what `work` throws. Once.
+  Awaitable<void> run(std::function<Awaitable<void>()> work);
   /// Listens and begins discovery. Throws invalid or unreachable, with what to do.
   void start();
   /// Begins to close everything in good order. Whoever waits for something of the agent wakes with an error.

@@ -309,16 +309,12 @@ Awaitable<void> Provider::send(Stream& stream, MessageKind kind, std::string pay
 
 Awaitable<void> Provider::serve_info(Stream stream) {
   Info info;
-  info.agent = agent_version;
-  info.timestamp = format_timestamp(environment_.clock.date());
-  info.recipient = stream.peer().text();
   if (!shutting_down_) info.executors.push_back(executor_.offer());
   info.running = running_;
   info.waiting = waiting_.size();
   info.slots = options_.slots;
   info.capacity = options_.queue;
-  co_await send(stream, MessageKind::info, info.to_json());
-  co_await stream.finish(limits::close_wait);
+  co_await answer_info(agent_, std::move(stream), std::move(info));
 }
 
 Awaitable<void> Provider::shut_down(Duration grace) {

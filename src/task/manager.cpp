@@ -48,6 +48,11 @@ void check_result(const TaskResult& result, const Task& task, const std::string&
 
 }  // namespace
 
+TaskManager::TaskManager(Agent& agent) : agent_(agent) {
+  if (agent.handles(info_protocol)) return;  // a provider's
+  agent.handle(std::string(info_protocol), [&agent](Stream stream) { return answer_info(agent, std::move(stream), Info()); });
+}
+
 Task TaskManager::make_task(std::string prompt) const {
   Task task;
   task.task_id = new_task_id(agent_.environment().random);
@@ -57,7 +62,7 @@ Task TaskManager::make_task(std::string prompt) const {
 }
 
 Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<void(const Update&)> on_update,
-                                      std::function<void()> on_sent) {
+                                      std::function<void(const std::string& payload)> on_sent) {
   const Environment& environment = agent_.environment();
   task.recipient = provider.text();
   Answer answer;
@@ -73,7 +78,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
         stream.deadline(milliseconds(*task.timeout_ms) + limits::result_margin, "the task's time is over and the provider did not answer");
   }
   co_await write_frame(stream, answer.task_envelope);
-  if (on_sent) on_sent();
+  if (on_sent) on_sent(answer.task_payload);
 
   Updates updates(task);
   try {

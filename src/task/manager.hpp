@@ -20,7 +20,8 @@ struct Answer {
 
 class TaskManager {
  public:
-  explicit TaskManager(Agent& agent) : agent_(agent) {}
+  /// An agent that runs no tasks says so from now on to whoever asks for its info. The agent outlives the manager.
+  explicit TaskManager(Agent& agent);
 
   /// A task for `prompt`, with a new id and the present time.
   Task make_task(std::string prompt) const;
@@ -32,7 +33,7 @@ class TaskManager {
   /// Throws unsupported (the peer does not take tasks), unverified (what it answered does not hold), timed_out, closed (the stream or
   /// connection ended without a result).
   Awaitable<Answer> submit(PeerId provider, Task task, std::function<void(const Update&)> on_update = {},
-                           std::function<void()> on_sent = {});
+                           std::function<void(const std::string& payload)> on_sent = {});
 
   /// What a connected peer executes and how busy it is. Throws as submit() does.
   Awaitable<Info> info(PeerId provider);

@@ -1,6 +1,7 @@
 #include "task/sealing.hpp"
 
 #include "base/limits.hpp"
+#include "network/protocol.hpp"
 
 namespace p2p {
 
@@ -22,6 +23,15 @@ Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, Peer
   OpenedMessage message = co_await open_on(environment, envelope, from);
   if (message.kind != kind) fail(Errc::unverified, "a signed message of another kind than may come now");
   co_return std::move(message.payload);
+}
+
+Awaitable<void> answer_info(Agent& agent, Stream stream, Info info) {
+  info.agent = agent_version;
+  info.timestamp = format_timestamp(agent.environment().clock.date());
+  info.recipient = stream.peer().text();
+  const Bytes envelope = co_await seal_on(agent.environment(), agent.identity(), MessageKind::info, info.to_json());
+  co_await write_frame(stream, envelope);
+  co_await stream.finish(limits::close_wait);
 }
 
 }  // namespace p2p

@@ -1,7 +1,7 @@
 #pragma once
 // Signing and verifying messages on the loop, or on the worker pool when they are large enough to hold it up.
 
-#include "network/transport.hpp"
+#include "network/agent.hpp"
 #include "task/message.hpp"
 
 namespace p2p {
@@ -12,5 +12,8 @@ Awaitable<Bytes> seal_on(const Environment& environment, const KeyPair& keys, Me
 Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, PeerId from);
 /// The payload of a message of the one kind that may come now. Throws unverified too for another.
 Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, PeerId from, MessageKind kind);
+
+/// Answers on a stream of info_protocol: `info`, with who says it to whom and when filled in.
+Awaitable<void> answer_info(Agent& agent, Stream stream, Info info);
 
 }  // namespace p2p

@@ -1,9 +1,9 @@
 #include "support/sim.hpp"
 
 #include <algorithm>
+#include <boost/asio/co_spawn.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <boost/asio/co_spawn.hpp>
 #include <exception>
 #include <set>
 #include <stdexcept>
