@@ -69,7 +69,8 @@ std::string base58_encode(ByteView bytes) {
     for (; carry > 0; carry /= 58) digits.push_back(static_cast<char>(carry % 58));
   }
   std::string text(zeros, base58_alphabet[0]);
-  for (auto digit = digits.rbegin(); digit != digits.rend(); ++digit) text += base58_alphabet[static_cast<unsigned char>(*digit)];
+  std::reverse(digits.begin(), digits.end());
+  for (const char digit : digits) text += base58_alphabet[static_cast<unsigned char>(digit)];
   return text;
 }
 

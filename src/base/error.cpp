@@ -40,7 +40,7 @@ void throw_exception_from_error(const Error& error, const boost::source_location
 void fail(Errc code, const std::string& message) { throw boost::system::system_error(make_error_code(code), message); }
 
 std::string message_of(const std::exception& error) {
-  const std::string whole = error.what();
+  std::string whole = error.what();
   const auto* system = dynamic_cast<const boost::system::system_error*>(&error);
   if (system == nullptr) return whole;
   const std::size_t end = whole.rfind(": " + system->code().message());

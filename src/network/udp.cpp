@@ -31,7 +31,7 @@ udp::endpoint group_of(Multicast::Family family, unsigned index) {
 asio::ip::address_v4 own_ip4(const Interface& interface) {
   for (const InterfaceAddress& address : interface.addresses) {
     boost::system::error_code error;
-    const asio::ip::address_v4 ip = asio::ip::make_address_v4(address.ip, error);
+    asio::ip::address_v4 ip = asio::ip::make_address_v4(address.ip, error);
     if (!error) return ip;
   }
   fail(Errc::unreachable, interface.name + " has no IPv4 address");

@@ -25,10 +25,10 @@ class Provider::Job final : public TaskRun {
         sha256(task_hash(payload)),
         received(provider.environment_.clock.now()),
         changed(provider.environment_.loop) {
-    at = provider.jobs_.insert(provider.jobs_.end(), this);
+    at_ = provider.jobs_.insert(provider.jobs_.end(), this);
   }
   ~Job() {
-    provider_.jobs_.erase(at);
+    provider_.jobs_.erase(at_);
     provider_.progress_.notify();
   }
   Job(const Job&) = delete;
@@ -80,7 +80,7 @@ class Provider::Job final : public TaskRun {
   }
 
   Provider& provider_;
-  std::list<Job*>::iterator at;
+  std::list<Job*>::iterator at_;
   std::uint64_t next_seq_ = 0;
   std::function<void()> on_stop_;
 

@@ -100,7 +100,7 @@ class Writer {
 
   static void push(ldns_rr* record, Owned<ldns_rdf> data) {
     if (!ldns_rr_push_rdf(record, data.get())) throw std::bad_alloc();
-    data.release();
+    static_cast<void>(data.release());  // the record's now
   }
   static void push(ldns_rr* record, std::vector<Owned<ldns_rdf>> data) {
     for (Owned<ldns_rdf>& each : data) push(record, std::move(each));

@@ -219,12 +219,21 @@ TEST(Yamux, SkipsFramesOfStreamsThatAreGone) {
 }
 
 TEST(Yamux, SkipsTheRestOfABodyWhoseStreamIsResetMeanwhile) {
+  for (const Flag flag : {none, fin, rst}) {
+    Listener peer;
+    peer.hears_only(frame(window_update, syn, 1, 0));
+    const Bytes input = data_frame(flag, 1, "hello");
+    EXPECT_EQ(peer.hears(Bytes(input.begin(), input.end() - 2)), "data 1 hel");
+    peer.session.reset(1);
+    EXPECT_EQ(peer.hears(Bytes(input.end() - 2, input.end()) + data_frame(syn, 3, "next")), "opened 3, data 3 next");
+  }
+}
+
+TEST(Yamux, TellsNoResetOfAStreamThatTheSameFrameEnded) {
   Listener peer;
   peer.hears_only(frame(window_update, syn, 1, 0));
-  const Bytes input = data_frame(fin, 1, "hello");
-  EXPECT_EQ(peer.hears(Bytes(input.begin(), input.end() - 2)), "data 1 hel");
-  peer.session.reset(1);
-  EXPECT_EQ(peer.hears(Bytes(input.end() - 2, input.end()) + data_frame(syn, 3, "next")), "opened 3, data 3 next");
+  peer.session.close_write(1);
+  EXPECT_EQ(peer.hears(data_frame(fin | rst, 1, "x") + frame(window_update, syn, 3, 0)), "data 1 x, finished 1, opened 3");
 }
 
 TEST(Yamux, AnswersPingsAndIgnoresPongsNobodyAskedFor) {
