@@ -38,9 +38,9 @@ class MuxSession {
 
   virtual ~MuxSession() = default;
 
-  /// The next event in `in`, whose consumed bytes are chopped off the front; nothing when more bytes are needed, and what is left of `in` then
-  /// (part of a header) is to be given again with more behind it. An error ends the session: what is to be said to the peer is in the sink. Errors: malformed and too_large (the peer broke the protocol), closed (it said
-  /// goodbye).
+  /// The next event in `in`, whose consumed bytes are chopped off the front; nothing when more bytes are needed, and what is left of `in`
+  /// then (part of a header) is to be given again with more behind it. An error ends the session: what is to be said to the peer is in the
+  /// sink. Errors: malformed and too_large (the peer broke the protocol), closed (it said goodbye).
   virtual Result<std::optional<MuxEvent>> next(ByteView& in) = 0;
 
   /// Errors: exhausted (limits::streams_outbound are open, or the session's numbers are used up).
