@@ -58,29 +58,21 @@ TEST(Agent, FindsARunningOneWithinARoundTrip) {
 TEST(Agent, SaysThatNobodyIsThereWhenTheTimeIsOver) {
   SimNetwork network;
   SimAgent finder(network, looking());
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
+  network.run({&finder}, [&]() -> Awaitable<void> {
     const Time start = network.clock().now();
     EXPECT_EQ(co_await error_of(discard(finder.agent.next_discovered(start + seconds(5)))), Errc::no_peer);
     EXPECT_EQ(network.clock().now() - start, seconds(5));
     EXPECT_EQ(finder.agent.discovery_links(), "eth0");
-    co_await finder.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, DoesNotFindOneThatOnlyLooks) {
   SimNetwork network;
   SimAgent one(network, looking());
   SimAgent other(network, looking());
-  const auto course = [&]() -> Awaitable<void> {
-    one.agent.start();
-    other.agent.start();
+  network.run({&one, &other}, [&]() -> Awaitable<void> {
     EXPECT_EQ(co_await error_of(discard(one.agent.next_discovered(network.clock().now() + seconds(30)))), Errc::no_peer);
-    co_await one.agent.stop();
-    co_await other.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, LetsTwentyKnowEachOther) {
@@ -106,9 +98,7 @@ TEST(Agent, ForgetsAPeerWhoseTimeIsOver) {
   events.gone = [&](const PeerId&) { gone = network.clock().now(); };
   SimAgent finder(network, looking(), events);
   SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
-    provider.agent.start();
+  network.run({&finder, &provider}, [&]() -> Awaitable<void> {
     co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
     co_await pause(network, milliseconds(1500));  // the second announcement is heard too
     provider.host.unplug();
@@ -121,19 +111,14 @@ TEST(Agent, ForgetsAPeerWhoseTimeIsOver) {
     // Back again, it is found again.
     provider.host.plug_in();
     EXPECT_EQ(co_await finder.agent.next_discovered(network.clock().now() + seconds(60)), provider.agent.id());
-    co_await finder.agent.stop();
-    co_await provider.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, ForgetsAPeerThatCannotBeDialledOrWhoseConnectionEnds) {
   SimNetwork network;
   SimAgent finder(network, looking());
   SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
-    provider.agent.start();
+  network.run({&finder, &provider}, [&]() -> Awaitable<void> {
     const PeerId id = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
     co_await finder.agent.connect(id);
     provider.host.kill_connections();
@@ -145,10 +130,7 @@ TEST(Agent, ForgetsAPeerThatCannotBeDialledOrWhoseConnectionEnds) {
     EXPECT_EQ(co_await error_of(discard(finder.agent.connect(id))), Errc::unreachable);
     EXPECT_EQ(network.clock().now() - start, limits::dial);
     EXPECT_EQ(co_await error_of(discard(finder.agent.connect(id))), Errc::no_peer);
-    co_await finder.agent.stop();
-    co_await provider.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, HonoursAGoodbye) {
@@ -156,19 +138,14 @@ TEST(Agent, HonoursAGoodbye) {
   SimAgent finder(network, looking());
   SimAgent provider(network, listening());
   SimHost& other = network.add_host();
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
-    provider.agent.start();
+  network.run({&finder, &provider}, [&]() -> Awaitable<void> {
     const PeerId id = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
     const auto socket = other.open_group(other.interfaces().front(), Multicast::Family::ip4);
     const mdns::Announcement goodbye{"goodbyegoodbyegoodbyegoodbyegoodb", id, {provider.agent.addresses().front()}, seconds(0)};
     for (const Bytes& packet : mdns::encode_response(goodbye)) socket->send_to_group(packet);
     co_await pause(network, milliseconds(1));
     EXPECT_TRUE(finder.agent.discovered_addresses(id).empty());
-    co_await finder.agent.stop();
-    co_await provider.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 /// Hears what an agent says by mDNS, on a host of its own.
@@ -324,8 +301,7 @@ TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
   SimNetwork network;
   SimHost& host = network.add_host();
   SimAgent finder(network, looking());
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
+  network.run({&finder}, [&]() -> Awaitable<void> {
     const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
     const KeyPair keys = KeyPair::generate(network.random());
     const auto announce = [&](const std::string& ip) {
@@ -347,9 +323,7 @@ TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
                                             "/ip4/100.64.0.1/tcp/1",
                                             "/ip6/fd00::1/tcp/1"};
     EXPECT_EQ(texts, expected);
-    co_await finder.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 struct Muxers {
@@ -371,9 +345,7 @@ TEST_P(Upgrade, AgreesOnTheDialersFirstMuxerThatTheListenerHas) {
   SimNetwork network;
   SimAgent dialer(network, looking(GetParam().dialer));
   SimAgent listener(network, listening(GetParam().listener));
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
-    listener.agent.start();
+  network.run({&dialer, &listener}, [&]() -> Awaitable<void> {
     std::optional<std::string> agreed;
     try {
       agreed = (co_await dialer.agent.connect(listener.agent.addresses()))->muxer();
@@ -381,10 +353,7 @@ TEST_P(Upgrade, AgreesOnTheDialersFirstMuxerThatTheListenerHas) {
       EXPECT_TRUE(is(error, Errc::unsupported)) << error.what();
     }
     EXPECT_EQ(agreed, GetParam().agreed);
-    co_await dialer.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, RefusesAnotherPeerThanTheOneAskedFor) {
@@ -392,43 +361,32 @@ TEST(Agent, RefusesAnotherPeerThanTheOneAskedFor) {
   SimAgent dialer(network, looking());
   SimAgent listener(network, listening());
   const PeerId wanted = KeyPair::generate(network.random()).peer_id();
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
-    listener.agent.start();
+  network.run({&dialer, &listener}, [&]() -> Awaitable<void> {
     std::vector<Multiaddr> addresses(1, listener.agent.addresses().front().with_peer_id(wanted));
     std::string message;
     EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses)), &message), Errc::unverified);
     EXPECT_EQ(message, "another peer answered than the one asked for");
-    co_await dialer.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, DoesNotConnectToItself) {
   SimNetwork network;
   SimAgent agent(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    agent.agent.start();
+  network.run({&agent}, [&]() -> Awaitable<void> {
     EXPECT_EQ(co_await error_of(discard(agent.agent.connect(agent.agent.addresses()))), Errc::unverified);
-    co_await agent.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, SaysWhyItCouldNotConnect) {
   SimNetwork network;
   SimAgent dialer(network, looking());
   SimHost& host = network.add_host();
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
+  network.run({&dialer}, [&]() -> Awaitable<void> {
     std::vector<Multiaddr> addresses(1, Multiaddr::tcp(host.ip(), 9).value());
     std::string message;
     EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses)), &message), Errc::unreachable);
     EXPECT_EQ(message, "could not connect to /ip4/10.0.0.2/tcp/9: refused");
-    co_await dialer.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, TriesFurtherAddressesWhileTheFirstIsSilent) {
@@ -437,18 +395,13 @@ TEST(Agent, TriesFurtherAddressesWhileTheFirstIsSilent) {
   SimAgent listener(network, listening());
   SimHost& silent = network.add_host();
   silent.unplug();
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
-    listener.agent.start();
+  network.run({&dialer, &listener}, [&]() -> Awaitable<void> {
     std::vector<Multiaddr> addresses{Multiaddr::tcp(silent.ip(), 9).value(), listener.agent.addresses().front()};
     const Time start = network.clock().now();
     const Connection* const connection = co_await dialer.agent.connect(addresses);
     EXPECT_EQ(connection->peer(), listener.agent.id());
     EXPECT_LT(network.clock().now() - start, milliseconds(300));
-    co_await dialer.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, GivesUpAHandshakeThatDoesNotEnd) {
@@ -456,15 +409,12 @@ TEST(Agent, GivesUpAHandshakeThatDoesNotEnd) {
   SimAgent dialer(network, looking());
   SimHost& host = network.add_host();
   const auto silent = host.listen(Multiaddr::tcp("0.0.0.0", 7).value());
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
+  network.run({&dialer}, [&]() -> Awaitable<void> {
     std::vector<Multiaddr> addresses(1, Multiaddr::tcp(host.ip(), 7).value());
     const Time start = network.clock().now();
     EXPECT_EQ(co_await error_of(discard(dialer.agent.connect(addresses))), Errc::timed_out);
     EXPECT_EQ(network.clock().now() - start, limits::handshake + 2 * network.latency);
-    co_await dialer.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, DropsGarbageAndSilenceAndGoesOnServing) {
@@ -472,9 +422,7 @@ TEST(Agent, DropsGarbageAndSilenceAndGoesOnServing) {
   SimAgent listener(network, listening());
   SimAgent honest(network, looking());
   SimHost& rogue = network.add_host();
-  const auto course = [&]() -> Awaitable<void> {
-    listener.agent.start();
-    honest.agent.start();
+  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
     const Multiaddr address = listener.agent.addresses().front();
     const auto garbage = rogue.dial(address);
     co_await garbage->connect(seconds(1));
@@ -490,10 +438,7 @@ TEST(Agent, DropsGarbageAndSilenceAndGoesOnServing) {
     EXPECT_EQ(network.clock().now() - start, limits::handshake + network.latency);
     std::vector<Multiaddr> addresses(1, address);
     co_await honest.agent.connect(addresses);
-    co_await honest.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, LetsTheOldestUnfinishedHandshakeMakeRoom) {
@@ -501,9 +446,7 @@ TEST(Agent, LetsTheOldestUnfinishedHandshakeMakeRoom) {
   SimAgent listener(network, listening());
   SimAgent honest(network, looking());
   SimHost& rogue = network.add_host();
-  const auto course = [&]() -> Awaitable<void> {
-    listener.agent.start();
-    honest.agent.start();
+  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
     const Multiaddr address = listener.agent.addresses().front();
     std::vector<std::unique_ptr<ByteStream>> silent;
     for (std::size_t i = 0; i < limits::pending_handshakes + 1; ++i) {
@@ -516,10 +459,7 @@ TEST(Agent, LetsTheOldestUnfinishedHandshakeMakeRoom) {
     EXPECT_EQ(count, 0U);  // the first one was closed; the last one waits for its time-out
     std::vector<Multiaddr> addresses(1, address);
     co_await honest.agent.connect(addresses);
-    co_await honest.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, TellsEachOtherWhoTheyAre) {
@@ -527,9 +467,7 @@ TEST(Agent, TellsEachOtherWhoTheyAre) {
   SimAgent dialer(network, looking());
   SimAgent listener(network, listening());
   listener.agent.handle("/test/own/1.0.0", [](Stream) -> Awaitable<void> { co_return; });
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
-    listener.agent.start();
+  network.run({&dialer, &listener}, [&]() -> Awaitable<void> {
     co_await dialer.agent.connect(listener.agent.addresses());
     const Identify identify = co_await dialer.agent.identify(listener.agent.id());
     EXPECT_EQ(identify.agent_version, agent_version);
@@ -549,10 +487,7 @@ TEST(Agent, TellsEachOtherWhoTheyAre) {
     co_await push.write(message);
     co_await push.finish(seconds(1));
     EXPECT_EQ((co_await listener.agent.identify(dialer.agent.id())).agent_version, "changed/1.0");
-    co_await dialer.agent.stop();
-    co_await listener.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
@@ -565,18 +500,13 @@ TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
     lie.public_key = other.public_key();
     co_await answer_identify(std::move(stream), lie);
   });
-  const auto course = [&]() -> Awaitable<void> {
-    dialer.agent.start();
-    liar.agent.start();
+  network.run({&dialer, &liar}, [&]() -> Awaitable<void> {
     co_await dialer.agent.connect(liar.agent.addresses());
     const auto ask = [&]() -> Awaitable<void> { co_await dialer.agent.identify(liar.agent.id()); };
     EXPECT_EQ(co_await error_of(ask()), Errc::closed);
     Stream stream = co_await dialer.agent.open_stream(liar.agent.id(), std::string(ping_protocol));
     EXPECT_GT(co_await ping(stream, network.random()), Duration(0));
-    co_await dialer.agent.stop();
-    co_await liar.agent.stop();
-  };
-  network.run(course());
+  });
 }
 
 /// A course with everything in it, as a text that says what happened when.
@@ -591,18 +521,13 @@ std::string journal_of(std::uint64_t seed) {
   events.disconnected = [&](const Connection& connection) { note("disconnected " + connection.reason()); };
   SimAgent provider(network, listening(), events);
   SimAgent finder(network, looking(), events);
-  const auto course = [&]() -> Awaitable<void> {
-    provider.agent.start();
-    finder.agent.start();
+  network.run({&provider, &finder}, [&]() -> Awaitable<void> {
     const PeerId found = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
     co_await finder.agent.connect(found);
     Stream stream = co_await finder.agent.open_stream(found, std::string(ping_protocol));
     co_await ping(stream, network.random());
     co_await pause(network, seconds(60));
-    co_await finder.agent.stop();
-    co_await provider.agent.stop();
-  };
-  network.run(course());
+  });
   return network.journal;
 }
 

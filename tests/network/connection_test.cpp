@@ -35,16 +35,11 @@ class Connections : public testing::TestWithParam<std::string> {
 
   /// Runs `work` with a connected to b, and stops both.
   void with_connection(std::function<Awaitable<void>()> work) {
-    const auto course = [&]() -> Awaitable<void> {
-      a.agent.start();
-      b.agent.start();
+    network.run({&a, &b}, [&]() -> Awaitable<void> {
       co_await a.agent.connect(b.agent.addresses());
       co_await work();
       released.open();
-      co_await a.agent.stop();
-      co_await b.agent.stop();
-    };
-    network.run(course());
+    });
   }
 
   Awaitable<Errc> error_of(Awaitable<void> work) {

@@ -336,6 +336,15 @@ void SimNetwork::run(Awaitable<void> work) {
   if (failure) std::rethrow_exception(failure);
 }
 
+void SimNetwork::run(std::vector<SimAgent*> agents, std::function<Awaitable<void>()> work) {
+  const auto course = [&]() -> Awaitable<void> {
+    for (SimAgent* const one : agents) one->agent.start();
+    co_await work();
+    for (SimAgent* const one : agents) co_await one->agent.stop();
+  };
+  run(course());
+}
+
 SimHost::SimHost(SimNetwork& network, std::shared_ptr<SimNetwork::State> state, std::string ip, std::uint64_t seed)
     : network_(network), state_(std::move(state)), ip_(std::move(ip)), random_(seed) {}
 

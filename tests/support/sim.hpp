@@ -16,6 +16,7 @@
 namespace p2p::test {
 
 class SimHost;
+struct SimAgent;
 
 /// One link to which every host is attached.
 class SimNetwork {
@@ -31,6 +32,8 @@ class SimNetwork {
 
   /// Runs `work` to its end. Throws what it throws, and std::logic_error when nothing is left that could wake it.
   void run(Awaitable<void> work);
+  /// The same between the start and the stop of some agents.
+  void run(std::vector<SimAgent*> agents, std::function<Awaitable<void>()> work);
 
   /// From one host to another.
   Duration latency = std::chrono::microseconds(100);

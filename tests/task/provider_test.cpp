@@ -25,16 +25,11 @@ class Tasks : public testing::TestWithParam<std::string> {
   }
 
   void with_connection(std::function<Awaitable<void>()> work) {
-    const auto course = [&]() -> Awaitable<void> {
-      requester.agent.start();
-      provider_host.agent.start();
+    network.run({&requester, &provider_host}, [&]() -> Awaitable<void> {
       co_await requester.agent.connect(provider_host.agent.addresses());
       co_await work();
       if (provider) co_await provider->shut_down(seconds(0));
-      co_await requester.agent.stop();
-      co_await provider_host.agent.stop();
-    };
-    network.run(course());
+    });
   }
 
   PeerId peer() const { return provider_host.agent.id(); }
