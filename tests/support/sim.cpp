@@ -310,7 +310,10 @@ class SimSocket final : public DatagramSocket {
 
 SimNetwork::SimNetwork(std::uint64_t seed)
     : clock_(std::make_unique<SimClock>()), random_(seed), state_(std::make_shared<State>(*this, *clock_)) {}
-SimNetwork::~SimNetwork() = default;
+SimNetwork::~SimNetwork() {
+  // Connections that nobody accepted wait in their ports, and point back to what holds them.
+  for (const auto& [address, port] : state_->ports) std::exchange(port->waiting, {});
+}
 
 Clock& SimNetwork::clock() noexcept { return *clock_; }
 
