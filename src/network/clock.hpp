@@ -28,7 +28,7 @@ class Clock {
 using Timer = std::unique_ptr<Clock::Pending>;
 
 /// Waits until `when`. The wait belongs to the caller alone: use Alarm for one that somebody else may end.
-Awaitable<void> sleep_until(Clock& clock, const Loop& loop, Time when);
+Awaitable<void> sleep_until(Clock& clock, Loop loop, Time when);
 
 /// An event that also notifies by itself at a time that can be set anew.
 class Alarm {

@@ -25,7 +25,7 @@ std::array<int, 2> make_pipe() {
 }  // namespace
 
 Process::Process(std::vector<std::string> arguments, std::vector<std::string> environment, const std::string& input) {
-  for (const char* const name : {"PATH", "HOME"}) {
+  for (const char* const name : {"PATH", "HOME", "LLVM_PROFILE_FILE"}) {  // the last one is how coverage is measured
     if (const char* const value = std::getenv(name)) environment.push_back(std::string(name) + "=" + value);
   }
   std::vector<char*> argv;
