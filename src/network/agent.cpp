@@ -139,7 +139,8 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   std::optional<Upgraded> upgraded;
   std::string problem;
   try {
-    upgraded = co_await upgrade_listener(environment_, upgrade_options(), std::move(channel));
+    const UpgradeOptions options = upgrade_options();
+    upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
   } catch (const boost::system::system_error& error) {
     problem = message_of(error);
   }
@@ -227,7 +228,7 @@ void Agent::disconnect(const PeerId& id) {
   }
 }
 
-Awaitable<const Connection*> Agent::connect(const PeerId& peer) {
+Awaitable<const Connection*> Agent::connect(PeerId peer) {
   if (const Connection* const connection = connection_to(peer)) co_return connection;
   std::vector<Multiaddr> addresses = discovered_addresses(peer);
   if (addresses.empty()) fail(Errc::no_peer, "no address is known for " + peer.text());
@@ -272,7 +273,8 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
     std::unique_ptr<ByteStream> channel = environment_.transport.dial(address);
     registered = race.channels.insert(race.channels.end(), channel.get());
     co_await channel->connect(limits::dial);
-    Upgraded upgraded = co_await upgrade_dialer(environment_, upgrade_options(), std::move(channel), expected);
+    const UpgradeOptions options = upgrade_options();
+    Upgraded upgraded = co_await upgrade_dialer(environment_, options, std::move(channel), expected);
     if (upgraded.secure.remote == id()) fail(Errc::unverified, address.text() + " is this agent itself");
     if (!race.winner) race.winner = std::move(upgraded);
   } catch (const boost::system::system_error& error) {
@@ -288,7 +290,7 @@ Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
   return peer->connection.open_stream(std::move(protocol));
 }
 
-Awaitable<Identify> Agent::identify(const PeerId& id) {
+Awaitable<Identify> Agent::identify(PeerId id) {
   if (Peer* const peer = find(id)) co_await peer->identified.wait();
   const Peer* const peer = find(id);
   if (peer == nullptr || !peer->has_identify) fail(Errc::closed, id.text() + " did not say who it is");

@@ -69,7 +69,7 @@ class Agent {
 
   /// A connection to the peer: one that there is, or a new one to the addresses that discovery knows. Throws no_peer when it knows none,
   /// else as the other connect().
-  Awaitable<const Connection*> connect(const PeerId& peer);
+  Awaitable<const Connection*> connect(PeerId peer);
   /// A new connection to the first of `addresses` that answers, as `expected` where that is given; a /p2p part in an address counts as
   /// well. The attempts start a quarter of a second apart. Throws unreachable, timed_out, unverified, closed. The pointer holds until the
   /// next co_await.
@@ -81,7 +81,7 @@ class Agent {
   /// A stream on a connection that there is. Throws closed without one; unsupported, exhausted, timed_out.
   Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol);
   /// What the peer said of itself after connecting. Throws closed if it did not.
-  Awaitable<Identify> identify(const PeerId& peer);
+  Awaitable<Identify> identify(PeerId peer);
 
   /// The peers that discovery finds, each once until it is gone, in the order in which they were heard. Throws no_peer at `deadline`. One
   /// caller at a time.
