@@ -71,7 +71,7 @@ void write_json(std::string& out, const boost::json::value& value) {
 }  // namespace
 
 std::string with_advice(const boost::system::system_error& error) {
-  const std::string message = message_of(error);
+  std::string message = message_of(error);
   if (error.code().category() != error_category()) return message + "; check that the peer is still there and try again";
   switch (static_cast<Errc>(error.code().value())) {
     case Errc::unreachable: return message + "; check that `p2p-agent serve` runs there and that no firewall is in between";

@@ -56,7 +56,7 @@ TaskManager::TaskManager(Agent& agent) : agent_(agent) {
 Task TaskManager::make_task(std::string prompt) const {
   Task task;
   task.task_id = new_task_id(agent_.environment().random);
-  task.input["prompt"] = std::move(prompt);
+  task.input["prompt"] = prompt;
   task.timestamp = format_timestamp(agent_.environment().clock.date());
   return task;
 }
