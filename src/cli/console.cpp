@@ -164,4 +164,6 @@ std::unique_ptr<Logger> make_logger(const std::string& level) {
 
 double milliseconds_of(Duration duration) { return std::round(std::chrono::duration<double, std::micro>(duration).count()) / 1000; }
 
+Duration seconds_of(double seconds) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)); }
+
 }  // namespace p2p::cli

@@ -47,8 +47,6 @@ class Console {
  public:
   explicit Console(bool json);
 
-  bool json() const noexcept { return json_; }
-  bool colours() const noexcept { return colours_; }
   /// An event, as a line of JSON; nothing without --json.
   void event(const boost::json::object& event) const;
   /// A line for people; nothing with --json.
@@ -71,5 +69,7 @@ std::unique_ptr<Logger> make_logger(const std::string& level);
 
 /// `number` with at most three digits behind the point, as JSON and people read milliseconds.
 double milliseconds_of(Duration duration);
+/// A duration as the command line gives it.
+Duration seconds_of(double seconds);
 
 }  // namespace p2p::cli

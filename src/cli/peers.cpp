@@ -65,7 +65,7 @@ void show(const Console& console, const PeerId& peer, const Listed& listed) {
 Exit peers(const PeersOptions& options) {
   Session session(options, true);
   const auto work = [&]() -> Awaitable<Exit> {
-    const Time deadline = session.now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.wait_s));
+    const Time deadline = session.now() + seconds_of(options.wait_s);
     TaskGroup asking(session.system().loop());
     std::size_t found = 0;
     std::exception_ptr interrupted;

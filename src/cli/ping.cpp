@@ -23,7 +23,7 @@ Exit ping(const PingOptions& options) {
   std::size_t sent = 0;
 
   const auto work = [&]() -> Awaitable<Exit> {
-    const Time deadline = session.now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.wait_s));
+    const Time deadline = session.now() + seconds_of(options.wait_s);
     std::optional<Failure> failure;
     PeerId peer;
     try {

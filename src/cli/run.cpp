@@ -23,8 +23,6 @@ std::string read_prompt(const RunOptions& options) {
   return prompt;
 }
 
-Duration seconds_of(double seconds) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)); }
-
 /// One task, from the search for a provider to the answer on standard output.
 class Course {
  public:

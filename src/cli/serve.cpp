@@ -105,7 +105,7 @@ Exit serve(const ServeOptions& options) {
     const std::function<Awaitable<void>()> until_signalled = [&]() -> Awaitable<void> {
       narrator.listening(agent, executor->offer());
       co_await stop.wait();
-      co_await provider.shut_down(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.grace_s)));
+      co_await provider.shut_down(seconds_of(options.grace_s));
     };
     co_await agent.run(until_signalled);
   };
