@@ -90,5 +90,33 @@ inline constexpr seconds result_margin{1};                // that a requester wa
 inline constexpr std::size_t task_streams = 512;          // task streams served at once, all connections
 inline constexpr std::size_t pool_threshold = 64 * 1024;  // bytes of payload from which signatures are made and checked on the worker pool
 inline constexpr std::size_t text_shown = 300;            // bytes of a peer's text repeated in a message of ours
+inline constexpr std::size_t stranger_task = 64 * 1024;   // bytes of a frame that is read from a peer who may not ask, to answer it
+inline constexpr std::size_t results_kept = 1024;         // finished tasks whose result is given again
+inline constexpr std::size_t results_kept_bytes = 16 * 1024 * 1024;  // of their envelopes
+inline constexpr seconds results_kept_for{600};
+inline constexpr milliseconds retry_pause{200};         // before a task is sent again over a new connection; doubles each time
+inline constexpr seconds retry_pause_max{5};            // where it stops doubling
+inline constexpr milliseconds linger_on_retry{10'000};  // that a requester asks for who may send its task again
+inline constexpr std::size_t models_offered = 256;      // model names of one executor; what else it has is left out
+inline constexpr std::size_t model_name = 256;          // bytes
+
+// Executors
+inline constexpr std::size_t command_output = 2 * 1024 * 1024;  // bytes of result text, unless told otherwise
+inline constexpr seconds stop_patience{2};                      // from the request to stop to the end by force
+inline constexpr std::size_t error_line = 4096;                 // bytes of a line of a command's standard error that are kept
+inline constexpr std::size_t worker_line = task_frame;          // bytes of a line that a worker writes
+inline constexpr milliseconds worker_pause{100};                // before a worker that died is started again; doubles each time
+inline constexpr seconds worker_pause_max{30};                  // where it stops doubling
+inline constexpr std::size_t http_head = 16 * 1024;             // bytes of an HTTP response's header
+inline constexpr std::size_t http_body = 1024 * 1024;           // bytes of a body that is read as a whole
+inline constexpr std::size_t event_line = 1024 * 1024;          // bytes of one server-sent event
+inline constexpr seconds http_connect{5};                       // to a TCP connection, TLS included
+inline constexpr seconds http_answer{10};                       // for an answer that no model has to think about
+inline constexpr seconds models_fresh{10};                      // between two looks at which models a server has
+inline constexpr seconds models_fresh_missing{1};               // the same while the server is not there
+
+// Files
+inline constexpr std::size_t key_file = 4096;           // bytes
+inline constexpr std::size_t allow_file = 1024 * 1024;  // bytes
 
 }  // namespace p2p::limits

@@ -1,10 +1,9 @@
 #include "cli/session.hpp"
-#include "executors/mock.hpp"
-#include "task/executor.hpp"
+#include "executors/registry.hpp"
+#include "task/provider.hpp"
 
 #include <unistd.h>
 #include <boost/json/array.hpp>
-#include <thread>
 
 namespace p2p::cli {
 namespace {
@@ -88,9 +87,9 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
-  const std::unique_ptr<Executor> executor = make_executor(options.executor);
+  const std::unique_ptr<Executor> executor = make_executor(options.executor, environment);
   Agent agent(environment, KeyPair::generate(system.random()), agent_options, narrator.events());
-  const ProviderOptions provider_options{options.slots.value_or(std::max(1U, std::thread::hardware_concurrency())), options.queue};
+  const ProviderOptions provider_options{options.slots.value_or(executor->slots()), options.queue};
   Provider provider(agent, *executor, provider_options, [&narrator](const TaskEvent& task) { narrator.task(task); });
 
   const auto serving = [&]() -> Awaitable<void> {
@@ -103,7 +102,7 @@ Exit serve(const ServeOptions& options) {
       if (signals_seen > 2) _exit(static_cast<int>(Exit::interrupted));
     });
     const std::function<Awaitable<void>()> until_signalled = [&]() -> Awaitable<void> {
-      narrator.listening(agent, executor->offer());
+      narrator.listening(agent, {std::string(inference), std::string(executor->name()), executor->models()});
       co_await stop.wait();
       co_await provider.shut_down(seconds_of(options.grace_s));
     };

@@ -1,15 +1,17 @@
 #include "executors/mock.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <thread>
 
 namespace p2p {
 namespace {
 
 constexpr std::size_t most_pieces = 1'000'000;
 
-[[noreturn]] void refuse(std::string_view spec) {
-  fail(Errc::invalid, "'" + std::string(spec) +
-                          "' is no executor; give mock, or mock:delay=MS,pieces=N with a delay of up to a day and 1 to 1000000 pieces");
+[[noreturn]] void refuse(std::string_view text) {
+  fail(Errc::invalid, "'mock:" + std::string(text) +
+                          "' is not understood; give mock, or mock:delay=MS,pieces=N with a delay of up to a day and 1 to 1000000 pieces");
 }
 
 }  // namespace
@@ -44,30 +46,30 @@ Awaitable<Outcome> MockExecutor::run(TaskRun& run) {
   co_return completed;
 }
 
-std::unique_ptr<Executor> make_executor(std::string_view spec) {
-  if (spec == "mock") return std::make_unique<MockExecutor>();
-  if (!spec.starts_with("mock:")) refuse(spec);
+std::size_t MockExecutor::slots() const { return std::max(1U, std::thread::hardware_concurrency()); }
+
+MockOptions parse_mock_options(std::string_view text) {
   MockOptions options;
-  std::string_view rest = spec.substr(5);
+  std::string_view rest = text;
   while (!rest.empty()) {
     const std::size_t comma = rest.find(',');
     const std::string_view setting = rest.substr(0, comma);
     rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
     const std::size_t equals = setting.find('=');
-    if (equals == std::string_view::npos) refuse(spec);
+    if (equals == std::string_view::npos) refuse(text);
     const std::string_view digits = setting.substr(equals + 1);
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (error != std::errc() || end != digits.data() + digits.size()) refuse(spec);
+    if (error != std::errc() || end != digits.data() + digits.size()) refuse(text);
     if (setting.starts_with("delay=") && number <= 86'400'000) {
       options.delay = std::chrono::milliseconds(number);
     } else if (setting.starts_with("pieces=") && number >= 1 && number <= most_pieces) {
       options.pieces = static_cast<std::size_t>(number);
     } else {
-      refuse(spec);
+      refuse(text);
     }
   }
-  return std::make_unique<MockExecutor>(options);
+  return options;
 }
 
 }  // namespace p2p

@@ -14,14 +14,15 @@ class MockExecutor final : public Executor {
  public:
   explicit MockExecutor(MockOptions options = {}) : options_(options) {}
 
-  Offer offer() const override { return {std::string(inference), "mock", {}}; }
+  std::string_view name() const override { return "mock"; }
+  std::size_t slots() const override;
   Awaitable<Outcome> run(TaskRun& run) override;
 
  private:
   const MockOptions options_;
 };
 
-/// "mock" or "mock:delay=MS,pieces=N". Throws invalid, saying what is understood.
-std::unique_ptr<Executor> make_executor(std::string_view spec);
+/// "delay=MS,pieces=N", each or both; empty for the defaults. Throws invalid, saying what is understood.
+MockOptions parse_mock_options(std::string_view text);
 
 }  // namespace p2p

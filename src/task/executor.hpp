@@ -1,22 +1,23 @@
 #pragma once
-// The provider's side of a task: what runs tasks (Executor), and what takes them from the network, queues them, has them run and answers
-// with a signed result (Provider).
+// What runs tasks, as an interface. A provider (provider.hpp) takes tasks from the network and gives each to the executor that offers what
+// it asks for; docs/executors.md shows how another kind is written.
 
-#include "network/agent.hpp"
+#include "base/limits.hpp"
+#include "network/transport.hpp"
 #include "task/message.hpp"
 
 #include <functional>
-#include <list>
-#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace p2p {
 
 /// How a run ended. The text was handed to TaskRun::write() meanwhile.
 struct Outcome {
-  Status status = Status::completed;  ///< rejected: the executor did not take the task after all
-  std::optional<TaskError> error;     ///< with every other status than completed
+  Status status = Status::completed;  ///< rejected: the executor did not take the task after all, and nothing was written
+  std::optional<TaskError> error;     ///< with every other status than completed; cancelled gets one from the provider
   std::optional<std::string> model;
   std::optional<std::string> finish_reason;
   std::optional<Usage> usage;
@@ -29,8 +30,8 @@ class TaskRun {
   virtual const PeerId& requester() const = 0;
   virtual const Environment& environment() const = 0;
 
-  /// The next piece of output, UTF-8, cut between code points. Returns when it is on its way or, without streaming, kept. Throws when the
-  /// output grows too large or the requester is gone: let it fly.
+  /// The next piece of output, UTF-8, cut between code points. Returns when it is on its way to whoever listens. Throws too_large when the
+  /// output exceeds what the provider allows: let it fly, when all that the run has started is ended.
   virtual Awaitable<void> write(std::string_view text) = 0;
 
   /// The task is to end soon: it was cancelled, its time is over, or the provider is going away. An executor that stops early returns
@@ -43,76 +44,30 @@ class TaskRun {
   ~TaskRun() = default;
 };
 
-/// Runs tasks of one type. Several runs may be under way at once.
+/// Runs tasks. Several runs may be under way at once, at most as many as the provider has slots for it.
 class Executor {
  public:
   virtual ~Executor() = default;
-  /// What it executes, as info tells it. May change while it runs.
-  virtual Offer offer() const = 0;
+
+  /// What it is, as results and info say it; never something that it is not.
+  virtual std::string_view name() const = 0;
+  /// The models that it answers for; they may change. With none, a task may name only name() itself.
+  virtual std::vector<std::string> models() const { return {}; }
+  /// Whether a task has to name its model, unless there is no other executor.
+  virtual bool named_only() const { return false; }
+  /// Why it can take no task at present, as a `busy` error; nothing when it can. Meanwhile models() need not be known.
+  virtual std::optional<TaskError> unready() const { return std::nullopt; }
+  /// How many tasks should run at once, at least 1, and how many bytes of output one may have, unless the provider is told otherwise.
+  virtual std::size_t slots() const { return 1; }
+  virtual std::size_t output_limit() const { return limits::task_frame; }
+
+  /// Begins whatever goes on between tasks. Once, on the loop, before the first run.
+  virtual void start() {}
+  /// Ends it. After start() and the last run; nothing that the executor began is left when it returns.
+  virtual Awaitable<void> stop() { co_return; }
+
   /// What it throws makes the task failed, with the message.
   virtual Awaitable<Outcome> run(TaskRun& run) = 0;
-};
-
-struct ProviderOptions {
-  std::size_t slots = 1;   ///< tasks that run at once, at least 1
-  std::size_t queue = 16;  ///< tasks that may wait
-};
-
-/// The end of a task, for whoever watches the provider.
-struct TaskEvent {
-  PeerId requester;
-  std::string task_id;
-  std::string status;  ///< as in its result; "lost" when the requester was gone
-  std::string code;    ///< of the error, or empty
-  std::chrono::milliseconds queued{};
-  std::chrono::milliseconds run{};
-};
-
-class Provider {
- public:
-  /// Serves the task and info protocols on `agent`. Agent and executor outlive it.
-  Provider(Agent& agent, Executor& executor, ProviderOptions options = {}, std::function<void(const TaskEvent&)> on_task = {});
-  Provider(const Provider&) = delete;
-  Provider& operator=(const Provider&) = delete;
-
-  /// Rejects what is queued or comes now, lets what runs finish for `grace`, then cancels it; returns when every task has its result. Once.
-  Awaitable<void> shut_down(Duration grace);
-  /// Ends the grace that shut_down() gives.
-  void hurry();
-
-  std::size_t running() const noexcept { return running_; }
-  std::size_t waiting() const noexcept { return waiting_.size(); }
-  /// Streams that were reset because what came on them was no valid signed task.
-  std::uint64_t refused() const noexcept { return refused_; }
-
- private:
-  enum class Stop : std::uint8_t { lost, deadline, shutting_down };
-  class Job;
-
-  Awaitable<void> serve(Stream stream);
-  Awaitable<void> serve_info(Stream stream);
-  Awaitable<void> watch(Job& job);
-  Awaitable<void> answer(Job& job);
-  Awaitable<bool> wait_for_slot(Job& job);
-  Awaitable<void> run(Job& job);
-  Awaitable<void> send(Stream& stream, MessageKind kind, std::string payload);
-  std::optional<TaskError> check(const Job& job) const;
-  void leave(Job& job);
-  std::uint64_t retry_after_ms() const;
-
-  Agent& agent_;
-  const Environment environment_;
-  Executor& executor_;
-  const ProviderOptions options_;
-  const std::function<void(const TaskEvent&)> on_task_;
-  std::list<Job*> jobs_;     // all that are not answered yet
-  std::list<Job*> waiting_;  // of these, in the order of their turn
-  std::size_t running_ = 0;
-  double average_run_ms_ = 1000;  // an assumption until a task has run
-  std::uint64_t refused_ = 0;
-  bool shutting_down_ = false;
-  bool hurried_ = false;
-  Alarm progress_;  // a task ended, or the grace did
 };
 
 }  // namespace p2p

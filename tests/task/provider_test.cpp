@@ -1,3 +1,4 @@
+#include "task/provider.hpp"
 #include "base/limits.hpp"
 #include "executors/mock.hpp"
 #include "identity/envelope.hpp"
@@ -436,7 +437,8 @@ TEST_P(Tasks, WhoseOutputDoesNotFitAResultFail) {
 /// Executors that do not behave.
 class Faulty final : public Executor {
  public:
-  Offer offer() const override { return {std::string(inference), "faulty", {"flawed"}}; }
+  std::string_view name() const override { return "faulty"; }
+  std::vector<std::string> models() const override { return {"flawed"}; }
   Awaitable<Outcome> run(TaskRun& run) override {
     if (run.task().prompt() == "flood") {
       while (true) co_await run.write(std::string(1'000'000, 'x'));
@@ -634,16 +636,6 @@ TEST_P(Liar, MayRejectATaskThatItCouldNotRead) {
             }),
             std::nullopt)
       << message;
-}
-
-TEST(Mock, UnderstandsItsSettingsAndNothingElse) {
-  EXPECT_EQ(make_executor("mock")->offer().executor, "mock");
-  EXPECT_NO_THROW(make_executor("mock:delay=5,pieces=3"));
-  EXPECT_NO_THROW(make_executor("mock:pieces=1000000"));
-  for (const char* const wrong : {"", "mocks", "mock:x", "mock:delay=-1", "mock:delay=86400001", "mock:pieces=0", "mock:pieces=1000001",
-                                  "mock:speed=1", "mock:delay"}) {
-    EXPECT_THROW(make_executor(wrong), boost::system::system_error) << wrong;
-  }
 }
 
 }  // namespace

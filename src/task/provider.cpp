@@ -1,4 +1,4 @@
-#include "task/executor.hpp"
+#include "task/provider.hpp"
 
 #include "base/limits.hpp"
 #include "network/protocol.hpp"
@@ -160,7 +160,7 @@ std::optional<TaskError> Provider::check(const Job& job) const {
     if (!recipient || *recipient != agent_.id())
       return TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id().text(), {}};
   }
-  const Offer offer = executor_.offer();
+  const Offer offer{std::string(inference), std::string(executor_.name()), executor_.models()};
   if (task.task_type != offer.task_type) {
     return TaskError{"unsupported_task_type", "tasks of this type are not run here; '" + offer.task_type + "' ones are", {}};
   }
@@ -206,7 +206,7 @@ Awaitable<void> Provider::answer(Job& job) {
         reject({"shutting_down", "the provider is going away; ask another one", {}});
       } else if (job.stop == Stop::deadline) {
         result.status = Status::cancelled;
-        result.executor = executor_.offer().executor;
+        result.executor = std::string(executor_.name());
         result.error = TaskError{"deadline_exceeded", "the task's time was over before its turn came", {}};
       }
     } catch (const boost::system::system_error&) {
@@ -266,7 +266,7 @@ void Provider::leave(Job& job) {
 Awaitable<void> Provider::run(Job& job) {
   const Time start = environment_.clock.now();
   TaskResult& result = job.result;
-  result.executor = executor_.offer().executor;
+  result.executor = std::string(executor_.name());
   result.queued_ms = static_cast<std::uint64_t>(whole_ms(start - job.received).count());
   co_await job.send_state("running");
   Outcome outcome;
@@ -309,7 +309,7 @@ Awaitable<void> Provider::send(Stream& stream, MessageKind kind, std::string pay
 
 Awaitable<void> Provider::serve_info(Stream stream) {
   Info info;
-  if (!shutting_down_) info.executors.push_back(executor_.offer());
+  if (!shutting_down_) info.executors.push_back({std::string(inference), std::string(executor_.name()), executor_.models()});
   info.running = running_;
   info.waiting = waiting_.size();
   info.slots = options_.slots;

@@ -1,0 +1,49 @@
+#include "executors/registry.hpp"
+
+#include "executors/mock.hpp"
+
+#include <array>
+
+namespace p2p {
+namespace {
+
+struct Kind {
+  std::string_view name;
+  std::string_view synopsis;
+  bool needs_permission;
+  std::unique_ptr<Executor> (*make)(std::string_view rest, const Environment& environment, const ExecutorSettings& settings);
+};
+
+std::unique_ptr<Executor> make_mock(std::string_view rest, const Environment&, const ExecutorSettings&) {
+  return std::make_unique<MockExecutor>(parse_mock_options(rest));
+}
+
+constexpr std::array kinds{
+    Kind{"mock", "mock[:delay=MS,pieces=N]", false, make_mock},
+};
+
+const Kind& kind_of(std::string_view spec) {
+  const std::string_view name = spec.substr(0, spec.find(':'));
+  for (const Kind& kind : kinds) {
+    if (kind.name == name) return kind;
+  }
+  fail(Errc::invalid, "'" + std::string(spec) + "' is no executor; there are " + executor_kinds());
+}
+
+}  // namespace
+
+std::unique_ptr<Executor> make_executor(std::string_view spec, const Environment& environment, const ExecutorSettings& settings) {
+  const Kind& kind = kind_of(spec);
+  const std::string_view rest = spec.substr(std::min(spec.size(), kind.name.size() + 1));
+  return kind.make(rest, environment, settings);
+}
+
+bool needs_permission(std::string_view spec) { return kind_of(spec).needs_permission; }
+
+std::string executor_kinds() {
+  std::string list;
+  for (const Kind& kind : kinds) list += (list.empty() ? "" : ", ") + std::string(kind.synopsis);
+  return list;
+}
+
+}  // namespace p2p

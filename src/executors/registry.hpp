@@ -1,0 +1,29 @@
+#pragma once
+// The kinds of executors there are, and how the command line names them. Another kind is a file of its own and a line in registry.cpp.
+
+#include "task/executor.hpp"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace p2p {
+
+/// What an executor is made of beside its spec.
+struct ExecutorSettings {
+  std::string openai_key;                               ///< sent to OpenAI-compatible servers; empty: none
+  std::size_t command_output = limits::command_output;  ///< bytes of result text that a command or worker may write
+};
+
+/// One executor from "KIND" or "KIND:REST", such as "mock:delay=200". The environment outlives it. Throws invalid, saying what is
+/// understood.
+std::unique_ptr<Executor> make_executor(std::string_view spec, const Environment& environment, const ExecutorSettings& settings = {});
+
+/// Whether executors of this spec do work that only those should ask for who were allowed to.
+bool needs_permission(std::string_view spec);
+
+/// The specs that make_executor() takes, for people.
+std::string executor_kinds();
+
+}  // namespace p2p
