@@ -85,6 +85,7 @@ inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
 inline constexpr std::uint64_t linger_ms_max = 60'000;
 inline constexpr seconds task_wait{30};                   // for the task on a stream opened for one
 inline constexpr std::size_t envelope_margin = 1024;      // bytes that the envelope adds around a payload, at most
+inline constexpr seconds message_wait{30};                // for a requester to take a message that it asked for
 inline constexpr seconds close_wait{10};                  // for a peer to close its side of a stream that is answered
 inline constexpr seconds result_margin{1};                // that a requester waits beyond the time it said
 inline constexpr std::size_t task_streams = 512;          // task streams served at once, all connections
@@ -96,6 +97,7 @@ inline constexpr std::size_t results_kept_bytes = 16 * 1024 * 1024;  // of their
 inline constexpr seconds results_kept_for{600};
 inline constexpr milliseconds retry_pause{200};         // before a task is sent again over a new connection; doubles each time
 inline constexpr seconds retry_pause_max{5};            // where it stops doubling
+inline constexpr milliseconds receipts_full_retry{60'000};  // what is told while there is no room for receipts
 inline constexpr milliseconds linger_on_retry{10'000};  // that a requester asks for who may send its task again
 inline constexpr std::size_t models_offered = 256;      // model names of one executor; what else it has is left out
 inline constexpr std::size_t model_name = 256;          // bytes

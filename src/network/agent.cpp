@@ -109,7 +109,17 @@ void Agent::close() {
     peer.closed_here = true;
     peer.connection.close();
   }
+  for (Alarm* const pause : pauses_) pause->notify();
   news_.notify();
+}
+
+Awaitable<void> Agent::pause_until(Time when) {
+  Alarm alarm(environment_.clock, environment_.loop);
+  alarm.set(when);
+  const auto pause = pauses_.insert(pauses_.end(), &alarm);
+  if (!stopping_ && environment_.clock.now() < when) co_await alarm.wait();
+  pauses_.erase(pause);
+  if (stopping_) fail(Errc::closed, "the agent is closing");
 }
 
 Awaitable<void> Agent::stop() {
@@ -240,11 +250,18 @@ Awaitable<const Connection*> Agent::connect(PeerId peer) {
   }
 }
 
-Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected) {
+Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
   if (stopping_) fail(Errc::closed, "the agent is stopping");
   if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
   Race race(environment_);
   const auto registered = races_.insert(races_.end(), &race);
+  Timer timer;
+  if (deadline != Time::max()) {
+    timer = environment_.clock.schedule(deadline, [&race] {
+      if (!race.winner && !race.error) race.failed({make_error_code(Errc::timed_out), "no connection was made in time"});
+      race.stop();
+    });
+  }
   for (const Multiaddr& address : addresses) {
     if (race.over || race.winner) break;
     race.attempts.spawn(attempt(race, address, expected));

@@ -72,8 +72,9 @@ class Agent {
   Awaitable<const Connection*> connect(PeerId peer);
   /// A new connection to the first of `addresses` that answers, as `expected` where that is given; a /p2p part in an address counts as
   /// well. The attempts start a quarter of a second apart. Throws unreachable, timed_out, unverified, closed. The pointer holds until the
-  /// next co_await.
-  Awaitable<const Connection*> connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected = std::nullopt);
+  /// next co_await. Whatever the addresses do, it is over at `deadline`.
+  Awaitable<const Connection*> connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected = std::nullopt,
+                                       Time deadline = Time::max());
   /// Nothing when there is none.
   const Connection* connection_to(const PeerId& peer) const noexcept;
   void disconnect(const PeerId& peer);
@@ -88,6 +89,8 @@ class Agent {
   Awaitable<PeerId> next_discovered(Time deadline);
   /// Addresses by which discovery knows a peer.
   std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
+  /// Waits; throws closed as soon as the agent closes.
+  Awaitable<void> pause_until(Time when);
   /// Which interfaces discovery listens on, for messages.
   std::string discovery_links() const;
 
@@ -118,6 +121,7 @@ class Agent {
   std::list<Peer> peers_;           // one for each connection
   std::list<ByteStream*> pending_;  // inbound channels in their handshake, oldest first
   std::list<Race*> races_;          // dials under way
+  std::list<Alarm*> pauses_;        // pause_until() under way
   std::deque<PeerId> heard_;        // discovered and not yet returned by next_discovered()
   Alarm news_;
   bool stopping_ = false;

@@ -236,7 +236,10 @@ void Connection::end(Error failure, std::string reason) {
   reason_ = std::move(reason);
   environment_.log.write(Logger::Level::debug, "connection with " + peer_.text() + " ended: " + reason_);
   closing_ = true;
-  for (const auto& [id, state] : std::exchange(streams_, {})) state->fail(failure);
+  for (const auto& [id, state] : std::exchange(streams_, {})) {
+    state->connection_ended = true;
+    state->fail(failure);
+  }
   blocked_.clear();
   relieved_.notify();
   output_.notify();
@@ -246,6 +249,10 @@ void Connection::end(Error failure, std::string reason) {
 
 void Connection::close() {
   if (failure_) return;
+  // Whoever closes on purpose has done with what is unfinished; the end of the connection alone would leave the peer in doubt.
+  for (const auto& [id, state] : streams_) {
+    if (!state->write_closed) session_->reset(id);
+  }
   session_->go_away();
   end(connection_ended, "closed by this side");
 }

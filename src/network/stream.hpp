@@ -41,6 +41,8 @@ class Stream {
 
   /// Whoever is the other side of the connection, proven by its handshake.
   const PeerId& peer() const noexcept;
+  /// Whether the stream ended because its connection did, and not by a reset of its own.
+  bool connection_ended() const noexcept;
   const std::string& protocol() const noexcept;
   Clock& clock() const noexcept;
 

@@ -9,7 +9,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// The updates of one task as they come: in order, for this task, and in sum what the result says.
+/// The updates of one attempt as they come: in order, for this task, and in sum what the result says.
 class Updates {
  public:
   explicit Updates(const Task& task) : task_(task) {}
@@ -61,35 +61,95 @@ Task TaskManager::make_task(std::string prompt) const {
   return task;
 }
 
+// One task, and what came of it so far.
+struct TaskManager::Sent {
+  Task task;
+  std::string sha256;
+  Time deadline = Time::max();
+  std::function<void(const Update&)> on_update;
+  std::function<void(const std::string& payload)> on_sent;
+  std::string told = {};  // output that on_update knows
+  Answer answer = {};
+
+  /// Another attempt begins with the same output again, or the two are not of one run.
+  void tell(Update update, const std::string& text) {
+    if (update.text) {
+      const std::size_t known = std::min(told.size(), text.size());
+      if (text.compare(0, known, told, 0, known) != 0) {
+        fail(Errc::unverified, "the provider ran the task again, and its output is another");
+      }
+      update.text = text.substr(known);
+      if (update.text->empty()) return;
+      told = text;
+    }
+    if (on_update) on_update(update);
+  }
+};
+
 Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<void(const Update&)> on_update,
-                                      std::function<void(const std::string& payload)> on_sent) {
+                                      std::function<void(const std::string& payload)> on_sent, Retries retries) {
   const Environment& environment = agent_.environment();
   task.recipient = provider.text();
-  Answer answer;
-  answer.task_payload = task.to_json();
+  if (retries.times > 0) task.linger_ms = std::max<std::uint64_t>(task.linger_ms, limits::linger_on_retry.count());
+  Sent sent{std::move(task), {}, Time::max(), std::move(on_update), std::move(on_sent)};
+  Answer& answer = sent.answer;
+  answer.task_payload = sent.task.to_json();
   answer.task_envelope = co_await seal_on(environment, agent_.identity(), MessageKind::task, answer.task_payload);
   if (answer.task_envelope.size() > limits::task_frame) fail(Errc::invalid, "the task is larger than 4 MiB; send less");
-  const std::string sha256 = task_hash(as_bytes(answer.task_payload));
+  sent.sha256 = task_hash(as_bytes(answer.task_payload));
+  if (sent.task.timeout_ms) sent.deadline = environment.clock.now() + milliseconds(*sent.task.timeout_ms) + limits::result_margin;
 
+  Duration pause = limits::retry_pause;
+  for (unsigned attempt = 0;; ++attempt) {
+    std::exception_ptr broken;
+    std::string why;
+    Time next = environment.clock.now();
+    try {
+      if (attempt > 0 && agent_.connection_to(provider) == nullptr) {
+        std::vector<Multiaddr> addresses = retries.addresses.empty() ? agent_.discovered_addresses(provider) : retries.addresses;
+        co_await agent_.connect(std::move(addresses), provider, sent.deadline);
+      }
+      co_await exchange(provider, sent);
+      if (answer.result.status != Status::rejected || answer.result.error->code != "busy") co_return std::move(answer);
+      why = answer.result.error->message;
+      next += milliseconds(answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()));
+    } catch (const boost::system::system_error& error) {
+      if (!is(error, Errc::closed) && !is(error, Errc::unreachable) && !is(error, Errc::timed_out)) throw;
+      broken = std::current_exception();
+      why = message_of(error);
+      next += pause;
+      pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
+    }
+    if (attempt == retries.times || next >= sent.deadline) {
+      if (broken) std::rethrow_exception(broken);
+      co_return std::move(answer);
+    }
+    if (retries.on_retry) retries.on_retry(why);
+    co_await agent_.pause_until(next);
+  }
+}
+
+Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
+  const Environment& environment = agent_.environment();
+  Answer& answer = sent.answer;
   Stream stream = co_await agent_.open_stream(provider, std::string(task_protocol));
   Timer deadline;
-  if (task.timeout_ms) {
-    deadline =
-        stream.deadline(milliseconds(*task.timeout_ms) + limits::result_margin, "the task's time is over and the provider did not answer");
+  if (sent.deadline != Time::max()) {
+    deadline = stream.deadline(sent.deadline - environment.clock.now(), "the task's time is over and the provider did not answer");
   }
   co_await write_frame(stream, answer.task_envelope);
-  if (on_sent) on_sent(answer.task_payload);
+  if (sent.on_sent) std::exchange(sent.on_sent, nullptr)(answer.task_payload);
 
-  Updates updates(task);
+  Updates updates(sent.task);
   try {
     while (true) {
       std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
       if (!envelope) fail(Errc::closed, "the provider closed the stream without a result");
       OpenedMessage message = co_await open_on(environment, *envelope, provider);
       if (message.kind == MessageKind::update) {
-        const Update update = parse_update(message.payload).value();
+        Update update = parse_update(message.payload).value();
         updates.take(update);
-        if (on_update) on_update(update);
+        sent.tell(std::move(update), updates.text());
         continue;
       }
       if (message.kind != MessageKind::result) fail(Errc::unverified, "the provider answered with another kind of message than a result");
@@ -101,7 +161,10 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   } catch (const boost::system::system_error& error) {
     rethrow_unverified(error);
   }
-  check_result(answer.result, task, sha256, agent_.id(), updates);
+  check_result(answer.result, sent.task, sent.sha256, agent_.id(), updates);
+  if (answer.result.text && updates.text().size() < sent.told.size()) {
+    fail(Errc::unverified, "the provider ran the task again, and its output is shorter");
+  }
 
   // The result is the last message. The provider closes right behind it; one that doesn't is not waited for.
   stream.close_write();
@@ -111,7 +174,6 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   } catch (const boost::system::system_error& error) {
     if (is(error, Errc::unverified)) throw;
   }
-  co_return answer;
 }
 
 Awaitable<Info> TaskManager::info(PeerId provider) {

@@ -1,6 +1,6 @@
 #pragma once
-// The requester's side of a task: makes it, sends it to one peer, checks everything that comes back, and says what came of it. One request,
-// one response, no second attempt.
+// The requester's side of a task: makes it, sends it to one peer, checks everything that comes back, and says what came of it. It fails
+// fast, unless told to try again.
 
 #include "network/agent.hpp"
 #include "task/message.hpp"
@@ -18,6 +18,15 @@ struct Answer {
   Bytes result_envelope;
 };
 
+/// Trying again, at the same peer and within the task's time: after a connection that broke, and when the peer is busy.
+struct Retries {
+  unsigned times = 0;
+  /// Where the peer is; empty: where discovery says.
+  std::vector<Multiaddr> addresses = {};
+  /// Called before each, with what went wrong.
+  std::function<void(const std::string& why)> on_retry = {};
+};
+
 class TaskManager {
  public:
   /// An agent that runs no tasks says so from now on to whoever asks for its info. The agent outlives the manager.
@@ -27,18 +36,21 @@ class TaskManager {
   Task make_task(std::string prompt) const;
 
   /// Sends `task` to a connected peer and waits for its result, for the task's timeout and limits::result_margin more. Fills in the
-  /// recipient. `on_update` is called for each update that verified. `on_sent` is called when the task is on its way: from then on the peer
-  /// may run it.
+  /// recipient, and with `retries` the linger time. `on_update` is called for each update that verified; after another attempt only with
+  /// text that was not there before. `on_sent` is called when the task is on its way: from then on the peer may run it.
   ///
   /// Throws unsupported (the peer does not take tasks), unverified (what it answered does not hold), timed_out, closed (the stream or
   /// connection ended without a result).
   Awaitable<Answer> submit(PeerId provider, Task task, std::function<void(const Update&)> on_update = {},
-                           std::function<void(const std::string& payload)> on_sent = {});
+                           std::function<void(const std::string& payload)> on_sent = {}, Retries retries = {});
 
   /// What a connected peer executes and how busy it is. Throws as submit() does.
   Awaitable<Info> info(PeerId provider);
 
  private:
+  struct Sent;
+  Awaitable<void> exchange(const PeerId& provider, Sent& sent);
+
   Agent& agent_;
 };
 

@@ -1,10 +1,11 @@
 #include "task/provider.hpp"
 
-#include "base/limits.hpp"
 #include "network/protocol.hpp"
 #include "task/sealing.hpp"
 
 #include <algorithm>
+#include <cassert>
+#include <set>
 
 namespace p2p {
 namespace {
@@ -13,29 +14,111 @@ using std::chrono::milliseconds;
 
 milliseconds whole_ms(Duration duration) { return std::chrono::duration_cast<milliseconds>(duration); }
 
+template <class Texts>
+std::string joined(const Texts& texts) {
+  std::string list;
+  for (const std::string& text : texts) list += (list.empty() ? "" : ", ") + text;
+  return list;
+}
+
+std::string key_of(const PeerId& requester, const std::string& task_id) { return requester.text() + '/' + task_id; }
+
+bool is_for(const Task& task, const PeerId& provider) {
+  if (!task.recipient) return true;
+  const Result<PeerId> recipient = PeerId::from_text(*task.recipient);
+  return recipient && *recipient == provider;
+}
+
+/// What an executor answers for at present.
+std::vector<std::string> claims(const Executor& executor) {
+  std::vector<std::string> models = executor.models();
+  if (models.empty() && !executor.unready()) models.emplace_back(executor.name());
+  return models;
+}
+
 }  // namespace
 
-// One task on its stream, from its arrival to its result.
-class Provider::Job final : public TaskRun {
- public:
-  Job(Provider& provider, Stream& stream_of_task, ByteView payload)
-      : provider_(provider),
-        stream(stream_of_task),
-        parsed(parse_task(payload)),
-        sha256(task_hash(payload)),
-        received(provider.environment_.clock.now()),
-        changed(provider.environment_.loop) {
-    at_ = provider.jobs_.insert(provider.jobs_.end(), this);
-  }
-  ~Job() {
-    provider_.jobs_.erase(at_);
-    provider_.progress_.notify();
-  }
-  Job(const Job&) = delete;
-  Job& operator=(const Job&) = delete;
+// An executor, and the tasks that are for it.
+struct Provider::Lane {
+  std::string task_type;
+  Executor& executor;
+  std::size_t running = 0;
+  std::list<Job*> waiting = {};  // in the order in which they came
+  double average_run_ms = 1000;  // an assumption until a task has run
 
-  const Task& task() const override { return *parsed.task; }
-  const PeerId& requester() const override { return stream.peer(); }
+  struct Share {
+    std::size_t running = 0;
+    std::size_t waiting = 0;
+  };
+  std::map<PeerId, Share> shares = {};  // of the requesters that have a task here
+
+  void drop_share(const PeerId& requester) {
+    const auto share = shares.find(requester);
+    if (share->second.running + share->second.waiting == 0) shares.erase(share);
+  }
+};
+
+// A stream that follows a course.
+struct Provider::Listener {
+  explicit Listener(const Loop& loop) : changed(loop) {}
+
+  Event changed;  // something to say, or the requester is gone
+  bool gone = false;
+  std::size_t told_states = 0;
+  std::size_t told_bytes = 0;
+};
+
+// What there is to say of a task to the streams that follow it: states, output, and at last the result.
+class Provider::Course {
+ public:
+  Course(Loop loop, std::string id, bool stream) : task_id(std::move(id)), streamed(stream), delivered(std::move(loop)) {}
+  virtual ~Course() = default;
+  Course(const Course&) = delete;
+  Course& operator=(const Course&) = delete;
+
+  /// A stream follows it; none does any more, and the last one was reset or lost its connection.
+  virtual void joined() {}
+  virtual void deserted(bool connection_lost) { static_cast<void>(connection_lost); }
+
+  void changed() {
+    for (Listener* const listener : listeners) listener->changed.notify();
+  }
+  bool is_delivered() const {
+    return !streamed || std::all_of(listeners.begin(), listeners.end(),
+                                    [this](const Listener* listener) { return listener->gone || listener->told_bytes == output.size(); });
+  }
+
+  const std::string task_id;
+  const bool streamed;
+  std::string state;
+  std::optional<std::uint64_t> position;
+  std::size_t states = 0;  // how many there were
+  std::string output;
+  Bytes result;  // envelope, once it is there
+  std::list<Listener*> listeners;
+  Event delivered;  // every listener knows all of the output
+};
+
+// A task from its arrival to its result.
+class Provider::Job final : public Course, public TaskRun {
+ public:
+  Job(Provider& provider, Lane& lane_of_task, const PeerId& peer, Task task, std::string sha256, Bytes envelope)
+      : Course(provider.environment_.loop, task.task_id, task.stream),
+        lane(lane_of_task),
+        received(provider.environment_.clock.now()),
+        task_envelope(std::move(envelope)),
+        turn(provider.environment_.loop),
+        provider_(provider),
+        requester_(peer),
+        task_(std::move(task)),
+        output_limit_(provider.options_.max_output.value_or(lane_of_task.executor.output_limit())) {
+    outcome.task_id = task_id;
+    outcome.recipient = peer.text();
+    outcome.task_sha256 = std::move(sha256);
+  }
+
+  const Task& task() const override { return task_; }
+  const PeerId& requester() const override { return requester_; }
   const Environment& environment() const override { return provider_.environment_; }
   bool stopped() const override { return stop.has_value(); }
   void on_stop(std::function<void()> call) override {
@@ -44,94 +127,244 @@ class Provider::Job final : public TaskRun {
   }
 
   Awaitable<void> write(std::string_view text) override {
-    if (output.size() + text.size() > limits::task_frame) {
-      fail(Errc::too_large, "the output is larger than a result can be (" + std::to_string(limits::task_frame) + " bytes)");
+    if (output.size() + text.size() > output_limit_) {
+      fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
     output += text;
-    while (task().stream && !text.empty()) {
-      const std::string_view piece = cut_text(text, limits::update_text);
-      text.remove_prefix(piece.size());
-      Update update;
-      update.text = piece;
-      co_await send(std::move(update));
-    }
-  }
-
-  Awaitable<void> send_state(std::string state, std::optional<std::uint64_t> position = std::nullopt) {
-    if (!task().stream) co_return;
-    Update update;
-    update.state = std::move(state);
-    update.position = position;
-    co_await send(std::move(update));
+    changed();
+    while (!stop && !is_delivered()) co_await delivered.wait();
   }
 
   void request_stop(Stop reason) {
     if (stop) return;
     stop = reason;
-    changed.notify();
+    turn.notify();
+    delivered.notify();
     if (on_stop_) std::exchange(on_stop_, nullptr)();
   }
+  void joined() override { linger_.reset(); }
+  void deserted(bool connection_lost) override {
+    if (!result.empty()) return;
+    if (connection_lost && task_.linger_ms > 0) {
+      linger_ = environment().clock.schedule(environment().clock.now() + milliseconds(task_.linger_ms), [this] { abandon(); });
+    } else {
+      abandon();
+    }
+  }
+
+  void enter_state(std::string name, std::optional<std::uint64_t> place = std::nullopt) {
+    if (state == name && position == place) return;
+    state = std::move(name);
+    position = place;
+    ++states;
+    changed();
+  }
+
+  Lane& lane;
+  const Time received;
+  Bytes task_envelope;  // kept for the receipt alone
+  Event turn;           // its turn came, or it is to stop
+  std::optional<Stop> stop;
+  bool has_slot = false;
+  Timer deadline;
+  TaskResult outcome;
 
  private:
-  Awaitable<void> send(Update update) {
-    update.task_id = task().task_id;
-    update.seq = next_seq_++;
-    co_await provider_.send(stream, MessageKind::update, update.to_json());
+  // The same task again is run again from now on.
+  void abandon() {
+    provider_.forget(*this);
+    request_stop(Stop::lost);
   }
 
   Provider& provider_;
-  std::list<Job*>::iterator at_;
-  std::uint64_t next_seq_ = 0;
+  const PeerId requester_;
+  const Task task_;
+  const std::size_t output_limit_;
   std::function<void()> on_stop_;
-
- public:
-  Stream& stream;
-  const ParsedTask parsed;
-  const std::string sha256;
-  const Time received;
-  Event changed;  // its turn came, its place in the queue is another, or it is to stop
-  std::optional<Stop> stop;
-  bool has_slot = false;
-  std::string output;
-  TaskResult result;
+  Timer linger_;
 };
 
-Provider::Provider(Agent& agent, Executor& executor, ProviderOptions options, std::function<void(const TaskEvent&)> on_task)
+Provider::Provider(Agent& agent, std::vector<Offering> offerings, ProviderOptions options, std::function<void(const TaskEvent&)> on_task)
     : agent_(agent),
       environment_(agent.environment()),
-      executor_(executor),
-      options_(options),
+      options_(std::move(options)),
       on_task_(std::move(on_task)),
-      progress_(environment_.clock, environment_.loop) {
+      memory_(options_.memory),
+      progress_(environment_.clock, environment_.loop),
+      group_(environment_.loop) {
+  std::set<std::string> claimed;
+  for (const Offering& offering : offerings) {
+    for (const std::string& model : claims(offering.executor)) {
+      if (!claimed.insert(offering.task_type + '=' + model).second) {
+        fail(Errc::invalid,
+             "two executors would answer for '" + model + "' in tasks of type " + offering.task_type + "; give them other names");
+      }
+    }
+    lanes_.push_back(std::make_unique<Lane>(Lane{offering.task_type, offering.executor}));
+  }
+  for (const std::unique_ptr<Lane>& lane : lanes_) lane->executor.start();
   agent_.handle(std::string(task_protocol), [this](Stream stream) { return serve(std::move(stream)); });
   agent_.handle(std::string(info_protocol), [this](Stream stream) { return serve_info(std::move(stream)); });
 }
 
+Provider::Provider(Agent& agent, Executor& executor, ProviderOptions options, std::function<void(const TaskEvent&)> on_task)
+    : Provider(agent, std::vector<Offering>(1, Offering{std::string(inference), executor}), std::move(options), std::move(on_task)) {}
+
+Provider::~Provider() { assert(unfinished_.empty() && "shut_down() comes first"); }
+
+std::size_t Provider::running() const noexcept {
+  std::size_t sum = 0;
+  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->running;
+  return sum;
+}
+
+std::size_t Provider::waiting() const noexcept {
+  std::size_t sum = 0;
+  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->waiting.size();
+  return sum;
+}
+
+std::vector<Offer> Provider::offers() const {
+  std::vector<Offer> offers;
+  for (const std::unique_ptr<Lane>& lane : lanes_) {
+    offers.push_back({lane->task_type, std::string(lane->executor.name()), lane->executor.models()});
+  }
+  return offers;
+}
+
+std::size_t Provider::slots(const Lane& lane) const { return options_.slots.value_or(lane.executor.slots()); }
+
+std::uint64_t Provider::retry_after_ms(const Lane& lane) const {
+  // When a place in the queue should be free: one task of those that run has to end.
+  return static_cast<std::uint64_t>(std::max(1.0, lane.average_run_ms / static_cast<double>(slots(lane))));
+}
+
+// --- A stream: its task is read, joins a course or begins one, and the course is told on it to its end. ---
+
 Awaitable<void> Provider::serve(Stream stream) {
-  if (jobs_.size() >= limits::task_streams) fail(Errc::exhausted, "too many tasks at once");
+  if (serving_ >= limits::task_streams) fail(Errc::exhausted, "too many tasks at once");
+  ++serving_;
+  std::exception_ptr broken;
+  try {
+    co_await serve_task(stream);
+  } catch (const boost::system::system_error&) {
+    broken = std::current_exception();
+  }
+  --serving_;
+  progress_.notify();
+  if (broken) std::rethrow_exception(broken);
+}
+
+Awaitable<void> Provider::serve_task(Stream& stream) {
+  const PeerId requester = stream.peer();
+  const bool allowed = may_ask(requester);
+  Bytes envelope;
   Bytes payload;
   try {
     const Timer timer = stream.deadline(limits::task_wait, "no task came on the stream");
-    const std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
-    if (!envelope) {
+    std::optional<Bytes> frame = co_await read_frame(stream, allowed ? limits::task_frame : limits::stranger_task);
+    if (!frame) {
       stream.close_write();
       co_return;
     }
-    payload = co_await open_on(environment_, *envelope, stream.peer(), MessageKind::task);
+    envelope = *std::move(frame);
+    payload = co_await open_on(environment_, envelope, requester, MessageKind::task);
   } catch (const boost::system::system_error& error) {
     ++refused_;
-    environment_.log.write(Logger::Level::warn, "no task from " + stream.peer().text() + ": " + message_of(error));
+    environment_.log.write(Logger::Level::warn, "no task from " + requester.text() + ": " + message_of(error));
     throw;
   }
-  Job job(*this, stream, payload);
+  ParsedTask parsed = parse_task(payload);
+  const std::string sha256 = task_hash(payload);
+  const std::size_t size = payload.size();
   payload = {};
+
+  std::shared_ptr<Course> course;
+  std::optional<TaskError> why;
+  if (!allowed) {
+    why = TaskError{"not_allowed", "this provider runs nothing for " + requester.text() + "; ask its owner to allow this PeerId", {}};
+  } else if (!parsed.task) {
+    why = TaskError{"invalid_task", parsed.problem, {}};
+  } else {
+    const std::string key = key_of(requester, parsed.task_id);
+    const std::string* known = nullptr;
+    if (const auto job = jobs_.find(key); job != jobs_.end()) {
+      known = &job->second->outcome.task_sha256;
+      if (*known == sha256) course = job->second;
+    } else if (const ResultMemory::Kept* const kept = memory_.find(key, environment_.clock.now())) {
+      known = &kept->task_sha256;
+      if (*known == sha256) course = course_again(*parsed.task, kept->envelope);
+    }
+    if (!course) {
+      Route route = this->route(*parsed.task, size);
+      if (!is_for(*parsed.task, agent_.id())) {
+        why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id().text(), {}};
+      } else if (route.error) {
+        why = std::move(route.error);
+      } else if (known != nullptr) {
+        why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
+      } else {
+        auto job = std::make_shared<Job>(*this, *route.lane, requester, *std::move(parsed.task), sha256,
+                                         options_.receipts != nullptr ? std::move(envelope) : Bytes());
+        why = enter(*job);
+        if (!why) {
+          jobs_.emplace(key, job);
+          group_.spawn(go(job));
+          course = std::move(job);
+        }
+      }
+    }
+  }
+  envelope = {};
+  if (course) {
+    co_await follow(stream, std::move(course));
+  } else {
+    co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
+    co_await stream.finish(limits::close_wait);
+  }
+}
+
+Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::string sha256, TaskError why) {
+  TaskResult result;
+  result.status = Status::rejected;
+  result.task_id = std::move(task_id);
+  result.recipient = stream.peer().text();
+  result.task_sha256 = std::move(sha256);
+  result.timestamp = format_timestamp(environment_.clock.date());
+  result.error = std::move(why);
+  report(stream.peer(), result, false);
+  const Timer timer = stream.deadline(limits::message_wait, "the requester does not take its result");
+  co_await send(stream, MessageKind::result, result.to_json());
+}
+
+std::shared_ptr<Provider::Course> Provider::course_again(const Task& task, const Bytes& envelope) const {
+  auto course = std::make_shared<Course>(environment_.loop, task.task_id, task.stream);
+  course->result = envelope;
+  if (task.stream) {
+    const OpenedMessage own = open_message(envelope, agent_.id()).value();
+    course->output = parse_result(own.payload).value().text.value_or("");
+  }
+  return course;
+}
+
+Awaitable<void> Provider::follow(Stream& stream, std::shared_ptr<Course> course) {
+  Listener listener(environment_.loop);
+  const auto at = course->listeners.insert(course->listeners.end(), &listener);
+  course->joined();
   TaskGroup watching(environment_.loop);
-  watching.spawn(watch(job));
+  watching.spawn(watch(stream, *course, listener));
+  bool told = false;
   try {
-    co_await answer(job);
+    co_await tell(stream, *course, listener);
+    told = true;
     stream.close_write();
   } catch (const boost::system::system_error& error) {
-    environment_.log.write(Logger::Level::info, "task " + job.parsed.task_id + " of " + stream.peer().text() + ": " + message_of(error));
+    environment_.log.write(Logger::Level::info, "task " + course->task_id + " of " + stream.peer().text() + ": " + message_of(error));
+  }
+  course->listeners.erase(at);
+  course->delivered.notify();
+  if (!told) {
+    if (course->listeners.empty()) course->deserted(stream.connection_ended());
     stream.reset();
   }
   const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
@@ -139,139 +372,223 @@ Awaitable<void> Provider::serve(Stream stream) {
 }
 
 // While a task runs its stream is read, to see the reset that cancels it.
-Awaitable<void> Provider::watch(Job& job) {
+Awaitable<void> Provider::watch(Stream& stream, Course& course, Listener& listener) {
   try {
-    const ByteView more = co_await job.stream.read();
+    const ByteView more = co_await stream.read();
     if (more.empty()) co_return;  // the requester has nothing more to say
-    environment_.log.write(Logger::Level::warn, "a second message behind the task of " + job.stream.peer().text());
+    environment_.log.write(Logger::Level::warn, "a second message behind the task of " + stream.peer().text());
     ++refused_;
-    job.stream.reset({Errc::malformed, "a second message behind the task"});
+    stream.reset({Errc::malformed, "a second message behind the task"});
   } catch (const boost::system::system_error&) {
     // reset, or the connection is gone
   }
-  job.request_stop(Stop::lost);
+  listener.gone = true;
+  listener.changed.notify();
+  course.delivered.notify();
 }
 
-std::optional<TaskError> Provider::check(const Job& job) const {
-  if (!job.parsed.task) return TaskError{"invalid_task", job.parsed.problem, {}};
-  const Task& task = job.task();
-  if (task.recipient) {
-    const Result<PeerId> recipient = PeerId::from_text(*task.recipient);
-    if (!recipient || *recipient != agent_.id())
-      return TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id().text(), {}};
+Awaitable<void> Provider::tell(Stream& stream, Course& course, Listener& listener) {
+  std::uint64_t seq = 0;
+  while (!listener.gone) {
+    Update update;
+    if (course.streamed && listener.told_states != course.states) {
+      update.state = course.state;
+      update.position = course.position;
+      listener.told_states = course.states;
+    } else if (course.streamed && listener.told_bytes < course.output.size()) {
+      update.text = cut_text(std::string_view(course.output).substr(listener.told_bytes), limits::update_text);
+    } else if (course.result.empty()) {
+      co_await listener.changed.wait();
+      continue;
+    }
+    const Timer timer = stream.deadline(limits::message_wait, "the requester does not take what it asked for");
+    if (!update.state && !update.text) {
+      co_await write_frame(stream, course.result);
+      co_return;
+    }
+    update.task_id = course.task_id;
+    update.seq = seq++;
+    co_await send(stream, MessageKind::update, update.to_json());
+    if (!update.text) continue;
+    listener.told_bytes += update.text->size();
+    course.delivered.notify();
   }
-  const Offer offer{std::string(inference), std::string(executor_.name()), executor_.models()};
-  if (task.task_type != offer.task_type) {
-    return TaskError{"unsupported_task_type", "tasks of this type are not run here; '" + offer.task_type + "' ones are", {}};
+  fail(Errc::closed, "the requester is gone");
+}
+
+Awaitable<void> Provider::send(Stream& stream, MessageKind kind, std::string payload) {
+  const Bytes envelope = co_await seal_on(environment_, agent_.identity(), kind, std::move(payload));
+  co_await write_frame(stream, envelope);
+}
+
+Awaitable<void> Provider::serve_info(Stream stream) {
+  Info info;
+  info.may_ask = may_ask(stream.peer());
+  if (*info.may_ask) {
+    if (!shutting_down_) info.executors = offers();
+    info.running = running();
+    info.waiting = waiting();
+    for (const std::unique_ptr<Lane>& lane : lanes_) info.slots += slots(*lane);
+    info.capacity = options_.queue * lanes_.size();
   }
-  if (const std::optional<std::string> model = task.model()) {
-    const bool offered =
-        offer.models.empty() ? *model == offer.executor : std::find(offer.models.begin(), offer.models.end(), *model) != offer.models.end();
-    if (!offered) return TaskError{"unsupported_model", "the model is not here; ask this peer's info for those that are", {}};
+  co_await answer_info(agent_, std::move(stream), std::move(info));
+}
+
+// --- A task: it finds its executor, waits for its turn, runs, and has a result. ---
+
+Provider::Route Provider::route(const Task& task, std::size_t size) const {
+  std::vector<Lane*> lanes;
+  for (const std::unique_ptr<Lane>& lane : lanes_) {
+    if (lane->task_type == task.task_type) lanes.push_back(lane.get());
   }
+  if (lanes.empty()) {
+    std::set<std::string> types;
+    for (const std::unique_ptr<Lane>& lane : lanes_) types.insert(lane->task_type);
+    return {nullptr, TaskError{"unsupported_task_type", "tasks of this type are not run here; there are: " + joined(types), {}}};
+  }
+  const std::optional<std::string> model = task.model();
+  std::set<std::string> models;
+  Lane* chosen = nullptr;
+  for (Lane* const lane : lanes) {
+    const std::vector<std::string> claimed = claims(lane->executor);
+    models.insert(claimed.begin(), claimed.end());
+    const bool fits =
+        model ? std::find(claimed.begin(), claimed.end(), *model) != claimed.end() : !lane->executor.named_only() || lanes.size() == 1;
+    if (fits && chosen == nullptr) chosen = lane;
+  }
+  if (chosen == nullptr) {
+    // One that does not know its models yet may have this one.
+    const auto unready = std::find_if(lanes.begin(), lanes.end(), [](const Lane* lane) { return lane->executor.unready().has_value(); });
+    if (unready != lanes.end()) chosen = *unready;
+  }
+  if (chosen == nullptr) {
+    const std::string there_are = joined(models);
+    return {nullptr, TaskError{"unsupported_model",
+                               (model ? "the model is not here; there are: " : "the task has to name one of these models: ") + there_are,
+                               {}}};
+  }
+  if (size > options_.max_input) {
+    return {nullptr, TaskError{"too_large",
+                               "the task has " + std::to_string(size) + " bytes, and this provider takes " +
+                                   std::to_string(options_.max_input) + "; send less",
+                               {}}};
+  }
+  return {chosen};
+}
+
+// A place in the queue, from which fill() takes it at once if a slot is free; or why there is none.
+std::optional<TaskError> Provider::enter(Job& job) {
+  Lane& lane = job.lane;
   if (shutting_down_) return TaskError{"shutting_down", "the provider is going away; ask another one", {}};
-  if (running_ >= options_.slots && waiting_.size() >= options_.queue) {
-    return TaskError{"busy", "every slot and every place in the queue is taken; try again later", retry_after_ms()};
+  if (std::optional<TaskError> why = lane.executor.unready()) return why;
+  if (options_.receipts != nullptr && options_.receipts->full()) {
+    return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
+                     static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
+  if (lane.running >= slots(lane)) {
+    // A requester alone may fill the queue. As soon as somebody else comes it has half of it, and loses the place of its last task if the
+    // newcomer needs that.
+    const TaskError busy{"busy", "every slot and every place in the queue is taken; try again later", retry_after_ms(lane)};
+    const std::size_t half = std::max<std::size_t>(1, options_.queue / 2);
+    const auto own = lane.shares.find(job.requester());
+    const std::size_t held = own == lane.shares.end() ? 0 : own->second.waiting;
+    if (held >= half && held < lane.waiting.size()) {
+      return TaskError{"busy", "half of the queue is yours already, and others wait; try again later", busy.retry_after_ms};
+    }
+    if (lane.waiting.size() >= options_.queue) {
+      const auto last = std::find_if(lane.waiting.rbegin(), lane.waiting.rend(), [&](const Job* other) {
+        return other->requester() != job.requester() && lane.shares.at(other->requester()).waiting > half;
+      });
+      if (last == lane.waiting.rend()) return busy;
+      Job& displaced = **last;
+      displaced.request_stop(Stop::displaced);
+      leave(displaced);
+    }
+  }
+  lane.waiting.push_back(&job);
+  ++lane.shares[job.requester()].waiting;
+  unfinished_.push_back(&job);
+  const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
+  job.deadline =
+      environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });
+  fill(lane);
   return std::nullopt;
 }
 
-std::uint64_t Provider::retry_after_ms() const {
-  // When a place in the queue should be free: one task of those that run has to end.
-  return static_cast<std::uint64_t>(std::max(1.0, average_run_ms_ / static_cast<double>(options_.slots)));
-}
-
-Awaitable<void> Provider::answer(Job& job) {
-  TaskResult& result = job.result;
-  result.task_id = job.parsed.task_id;
-  result.recipient = job.stream.peer().text();
-  result.task_sha256 = job.sha256;
-  const auto reject = [&result](TaskError why) {
-    result.status = Status::rejected;
-    result.error = std::move(why);
-  };
-  if (std::optional<TaskError> why = check(job)) {
-    reject(*std::move(why));
-  } else {
-    Timer deadline;
-    if (job.task().timeout_ms) {
-      deadline =
-          environment_.clock.schedule(job.received + milliseconds(*job.task().timeout_ms), [&job] { job.request_stop(Stop::deadline); });
+// First come, first served; but while others wait nobody gets more than half of the slots.
+void Provider::fill(Lane& lane) {
+  const std::size_t half = std::max<std::size_t>(1, slots(lane) / 2);
+  while (lane.running < slots(lane) && !lane.waiting.empty()) {
+    auto next = lane.waiting.begin();
+    if (lane.shares.size() > 1) {
+      next = std::find_if(lane.waiting.begin(), lane.waiting.end(),
+                          [&](const Job* job) { return lane.shares.at(job->requester()).running < half; });
+      if (next == lane.waiting.end()) next = lane.waiting.begin();
     }
-    std::exception_ptr broken;
-    try {
-      if (co_await wait_for_slot(job)) {
-        co_await run(job);
-      } else if (job.stop == Stop::shutting_down) {
-        reject({"shutting_down", "the provider is going away; ask another one", {}});
-      } else if (job.stop == Stop::deadline) {
-        result.status = Status::cancelled;
-        result.executor = std::string(executor_.name());
-        result.error = TaskError{"deadline_exceeded", "the task's time was over before its turn came", {}};
-      }
-    } catch (const boost::system::system_error&) {
-      broken = std::current_exception();
-    }
-    leave(job);
-    if (broken) std::rethrow_exception(broken);
-  }
-  const bool lost = job.stop == Stop::lost;
-  if (on_task_) {
-    TaskEvent event{job.stream.peer(), result.task_id, std::string(lost ? "lost" : name_of(result.status)), {}, {}, {}};
-    if (!lost && result.error) event.code = result.error->code;
-    event.queued = milliseconds(result.queued_ms.value_or(0));
-    event.run = milliseconds(result.run_ms.value_or(0));
-    on_task_(event);
-  }
-  if (lost) fail(Errc::closed, "the requester is gone");
-  result.timestamp = format_timestamp(environment_.clock.date());
-  co_await send(job.stream, MessageKind::result, result.to_json());
-}
-
-Awaitable<bool> Provider::wait_for_slot(Job& job) {
-  if (running_ < options_.slots) {
-    ++running_;
+    Job& job = **next;
+    lane.waiting.erase(next);
+    Lane::Share& share = lane.shares.at(job.requester());
+    --share.waiting;
+    ++share.running;
+    ++lane.running;
     job.has_slot = true;
-    co_return true;
+    job.turn.notify();
   }
-  waiting_.push_back(&job);
-  std::optional<std::size_t> told;
-  while (!job.has_slot && !job.stop) {
-    const auto position = static_cast<std::size_t>(std::distance(waiting_.begin(), std::find(waiting_.begin(), waiting_.end(), &job)));
-    if (told != position) {
-      told = position;
-      co_await job.send_state("queued", position);
-    } else {
-      co_await job.changed.wait();
-    }
-  }
-  co_return job.has_slot && !job.stop;
+  std::uint64_t position = 0;
+  for (Job* const job : lane.waiting) job->enter_state("queued", position++);
 }
 
+// Gives back the job's slot, or its place in the queue. Does nothing the second time.
 void Provider::leave(Job& job) {
-  if (!job.has_slot) {
-    waiting_.remove(&job);
-  } else if (waiting_.empty()) {
-    --running_;
+  Lane& lane = job.lane;
+  const auto place = std::find(lane.waiting.begin(), lane.waiting.end(), &job);
+  if (place != lane.waiting.end()) {
+    lane.waiting.erase(place);
+    --lane.shares.at(job.requester()).waiting;
+  } else if (job.has_slot) {
+    --lane.running;
+    --lane.shares.at(job.requester()).running;
   } else {
-    waiting_.front()->has_slot = true;  // the slot goes from hand to hand
-    waiting_.front()->changed.notify();
-    waiting_.pop_front();
+    return;
   }
   job.has_slot = false;
+  lane.drop_share(job.requester());
+  fill(lane);
   progress_.notify();
-  for (Job* const other : waiting_) other->changed.notify();
+}
+
+Awaitable<void> Provider::go(std::shared_ptr<Job> job) {
+  while (!job->has_slot && !job->stop) co_await job->turn.wait();
+  TaskResult& result = job->outcome;
+  if (!job->stop) {
+    co_await run(*job);
+  } else if (job->stop == Stop::deadline) {
+    result.status = Status::cancelled;
+    result.executor = job->lane.executor.name();
+    result.error = TaskError{"deadline_exceeded", "the task's time was over before its turn came", {}};
+  } else {
+    result.status = Status::rejected;
+    result.error = job->stop == Stop::displaced
+                       ? TaskError{"busy", "the place in the queue went to another requester; try again later", retry_after_ms(job->lane)}
+                       : TaskError{"shutting_down", "the provider is going away; ask another one", {}};
+  }
+  leave(*job);
+  job->deadline.reset();
+  co_await conclude(*job);
+  unfinished_.remove(job.get());
+  progress_.notify();
 }
 
 Awaitable<void> Provider::run(Job& job) {
   const Time start = environment_.clock.now();
-  TaskResult& result = job.result;
-  result.executor = std::string(executor_.name());
+  Lane& lane = job.lane;
+  TaskResult& result = job.outcome;
+  result.executor = lane.executor.name();
   result.queued_ms = static_cast<std::uint64_t>(whole_ms(start - job.received).count());
-  co_await job.send_state("running");
+  job.enter_state("running");
   Outcome outcome;
   try {
-    outcome = co_await executor_.run(job);
+    outcome = co_await lane.executor.run(job);
   } catch (const boost::system::system_error& error) {
     outcome.status = Status::failed;
     outcome.error = TaskError{is(error, Errc::too_large) ? "output_too_large" : "executor_failed", message_of(error), {}};
@@ -282,7 +599,7 @@ Awaitable<void> Provider::run(Job& job) {
   job.on_stop(nullptr);
   const milliseconds took = whole_ms(environment_.clock.now() - start);
   result.run_ms = static_cast<std::uint64_t>(took.count());
-  average_run_ms_ += (static_cast<double>(took.count()) - average_run_ms_) / 8;
+  lane.average_run_ms += (static_cast<double>(took.count()) - lane.average_run_ms) / 8;
   result.status = outcome.status;
   result.error = std::move(outcome.error);
   result.model = std::move(outcome.model);
@@ -293,42 +610,86 @@ Awaitable<void> Provider::run(Job& job) {
   } else if (outcome.status == Status::cancelled) {
     result.error = TaskError{"cancelled", "the provider is going away", {}};
   }
-  const bool shown = result.status == Status::completed || (result.status != Status::rejected && !job.output.empty());
-  if (shown) result.text = std::move(job.output);
-  if (result.text && result.to_json().size() + limits::envelope_margin > limits::task_frame) {
+  if (result.status == Status::completed || (result.status != Status::rejected && !job.output.empty())) result.text = job.output;
+}
+
+// The result is sealed once. From then on it is the same, however often it is asked for.
+Awaitable<void> Provider::conclude(Job& job) {
+  TaskResult& result = job.outcome;
+  const bool lost = job.stop == Stop::lost;
+  if (lost) {
+    report(job.requester(), result, true);
+    co_return;
+  }
+  Bytes envelope = co_await seal(result);
+  if (options_.receipts != nullptr && result.status != Status::rejected) {
+    std::string problem;
+    try {
+      co_await options_.receipts->keep(job.requester(), job.task_id, job.task_envelope, envelope);
+    } catch (const boost::system::system_error& error) {
+      problem = message_of(error);
+    }
+    if (!problem.empty()) {
+      environment_.log.write(Logger::Level::error, "the receipt of task " + job.task_id + " could not be kept: " + problem);
+      result.status = Status::failed;
+      result.text.reset();
+      result.error =
+          TaskError{"executor_failed", "the task ran, and its receipt could not be kept, which this provider promises: " + problem, {}};
+      envelope = co_await seal(result);
+    }
+  }
+  report(job.requester(), result, false);
+  if (result.status == Status::completed || result.status == Status::failed) {
+    memory_.add(key_of(job.requester(), job.task_id), {result.task_sha256, envelope}, environment_.clock.now());
+  }
+  forget(job);
+  job.result = std::move(envelope);
+  job.changed();
+}
+
+Awaitable<Bytes> Provider::seal(TaskResult& result) {
+  result.timestamp = format_timestamp(environment_.clock.date());
+  std::string payload = result.to_json();
+  if (payload.size() + limits::envelope_margin > limits::task_frame) {
     result.text.reset();
     result.status = Status::failed;
     result.error = TaskError{"output_too_large", "the output does not fit into a result", {}};
+    payload = result.to_json();
   }
+  co_return co_await seal_on(environment_, agent_.identity(), MessageKind::result, std::move(payload));
 }
 
-Awaitable<void> Provider::send(Stream& stream, MessageKind kind, std::string payload) {
-  const Bytes envelope = co_await seal_on(environment_, agent_.identity(), kind, std::move(payload));
-  co_await write_frame(stream, envelope);
+void Provider::forget(const Job& job) {
+  const auto known = jobs_.find(key_of(job.requester(), job.task_id));
+  if (known != jobs_.end() && known->second.get() == &job) jobs_.erase(known);
 }
 
-Awaitable<void> Provider::serve_info(Stream stream) {
-  Info info;
-  if (!shutting_down_) info.executors.push_back({std::string(inference), std::string(executor_.name()), executor_.models()});
-  info.running = running_;
-  info.waiting = waiting_.size();
-  info.slots = options_.slots;
-  info.capacity = options_.queue;
-  co_await answer_info(agent_, std::move(stream), std::move(info));
+void Provider::report(const PeerId& requester, const TaskResult& result, bool lost) const {
+  if (!on_task_) return;
+  TaskEvent event{requester, result.task_id, std::string(lost ? "lost" : name_of(result.status)), {}, {}, {}};
+  if (!lost && result.error) event.code = result.error->code;
+  event.queued = milliseconds(result.queued_ms.value_or(0));
+  event.run = milliseconds(result.run_ms.value_or(0));
+  on_task_(event);
 }
 
 Awaitable<void> Provider::shut_down(Duration grace) {
   shutting_down_ = true;
-  for (Job* const job : std::list<Job*>(waiting_)) job->request_stop(Stop::shutting_down);
-  progress_.set(environment_.clock.now() + grace);
+  for (const std::unique_ptr<Lane>& lane : lanes_) {
+    for (Job* const job : lane->waiting) job->request_stop(Stop::shutting_down);
+  }
   const Time patience = environment_.clock.now() + grace;
-  while (running_ > 0 && environment_.clock.now() < patience && !hurried_) co_await progress_.wait();
-  for (Job* const job : std::list<Job*>(jobs_)) job->request_stop(Stop::shutting_down);
+  progress_.set(patience);
+  while (running() > 0 && environment_.clock.now() < patience && !hurried_) co_await progress_.wait();
+  for (Job* const job : unfinished_) job->request_stop(Stop::shutting_down);
+  co_await group_.join();
   // The results leave now; a peer that does not take its own is not waited for longer than that.
   const Time last = environment_.clock.now() + limits::close_flush;
   progress_.set(last);
-  while (!jobs_.empty() && environment_.clock.now() < last) co_await progress_.wait();
+  while (serving_ > 0 && environment_.clock.now() < last) co_await progress_.wait();
   progress_.clear();
+  for (const std::unique_ptr<Lane>& lane : lanes_) group_.spawn(lane->executor.stop());
+  co_await group_.join();
 }
 
 void Provider::hurry() {

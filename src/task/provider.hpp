@@ -3,18 +3,43 @@
 
 #include "network/agent.hpp"
 #include "task/executor.hpp"
+#include "task/result_memory.hpp"
 
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace p2p {
 
+/// An executor and the type of the tasks that it gets.
+struct Offering {
+  std::string task_type;
+  Executor& executor;
+};
+
+/// Keeps what a provider answered, so that it can prove it.
+class ReceiptKeeper {
+ public:
+  virtual ~ReceiptKeeper() = default;
+  /// No room for another receipt: tasks are answered with `busy`.
+  virtual bool full() const = 0;
+  /// Returns when the receipt can no longer be lost. Throws when it cannot be kept, with a message that says why; the task fails then.
+  virtual Awaitable<void> keep(PeerId requester, std::string task_id, Bytes task_envelope, Bytes result_envelope) = 0;
+};
+
 struct ProviderOptions {
-  std::size_t slots = 1;   ///< tasks that run at once, at least 1
-  std::size_t queue = 16;  ///< tasks that may wait
+  std::optional<std::size_t> slots = {};            ///< tasks that run at once on each executor, at least 1; else what it says itself
+  std::size_t queue = 16;                           ///< tasks that may wait for each executor
+  std::chrono::milliseconds max_time{600'000};      ///< for a task, however long it asks for
+  std::size_t max_input = limits::task_frame;       ///< bytes of a task's JSON
+  std::optional<std::size_t> max_output = {};       ///< bytes of text; else what the executor says itself
+  std::function<bool(const PeerId&)> may_ask = {};  ///< empty: everyone may
+  ReceiptKeeper* receipts = nullptr;                ///< outlives the provider
+  ResultMemory::Bounds memory = {};
 };
 
 /// The end of a task, for whoever watches the provider.
@@ -29,49 +54,78 @@ struct TaskEvent {
 
 class Provider {
  public:
-  /// Serves the task and info protocols on `agent`. Agent and executor outlive it.
+  /// Serves the task and info protocols on `agent`. Agent and executors outlive it; it outlives the agent's run. Throws invalid when two
+  /// executors claim the same type and model.
+  Provider(Agent& agent, std::vector<Offering> offerings, ProviderOptions options = {}, std::function<void(const TaskEvent&)> on_task = {});
+  /// With one executor, for inference.
   Provider(Agent& agent, Executor& executor, ProviderOptions options = {}, std::function<void(const TaskEvent&)> on_task = {});
+  ~Provider();
   Provider(const Provider&) = delete;
   Provider& operator=(const Provider&) = delete;
 
-  /// Rejects what is queued or comes now, lets what runs finish for `grace`, then cancels it; returns when every task has its result. Once.
+  /// Rejects what is queued or comes now, lets what runs finish for `grace`, then cancels it; returns when every task has its result and
+  /// the executors have stopped. Once, before the agent stops.
   Awaitable<void> shut_down(Duration grace);
   /// Ends the grace that shut_down() gives.
   void hurry();
 
-  std::size_t running() const noexcept { return running_; }
-  std::size_t waiting() const noexcept { return waiting_.size(); }
+  std::size_t running() const noexcept;
+  std::size_t waiting() const noexcept;
+  /// What it executes now, as info says it.
+  std::vector<Offer> offers() const;
   /// Streams that were reset because what came on them was no valid signed task.
   std::uint64_t refused() const noexcept { return refused_; }
 
  private:
-  enum class Stop : std::uint8_t { lost, deadline, shutting_down };
+  enum class Stop : std::uint8_t { lost, deadline, displaced, shutting_down };
+  struct Lane;
+  struct Listener;
+  class Course;
   class Job;
+  struct Route {
+    Lane* lane = nullptr;
+    std::optional<TaskError> error = {};  // or there is a lane
+  };
 
   Awaitable<void> serve(Stream stream);
+  Awaitable<void> serve_task(Stream& stream);
   Awaitable<void> serve_info(Stream stream);
-  Awaitable<void> watch(Job& job);
-  Awaitable<void> answer(Job& job);
-  Awaitable<bool> wait_for_slot(Job& job);
-  Awaitable<void> run(Job& job);
+  Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
+  Awaitable<void> follow(Stream& stream, std::shared_ptr<Course> course);
+  Awaitable<void> watch(Stream& stream, Course& course, Listener& listener);
+  Awaitable<void> tell(Stream& stream, Course& course, Listener& listener);
   Awaitable<void> send(Stream& stream, MessageKind kind, std::string payload);
-  std::optional<TaskError> check(const Job& job) const;
+  std::shared_ptr<Course> course_again(const Task& task, const Bytes& envelope) const;
+
+  Route route(const Task& task, std::size_t size) const;
+  std::optional<TaskError> enter(Job& job);
+  void fill(Lane& lane);
   void leave(Job& job);
-  std::uint64_t retry_after_ms() const;
+  Awaitable<void> go(std::shared_ptr<Job> job);
+  Awaitable<void> run(Job& job);
+  Awaitable<void> conclude(Job& job);
+  Awaitable<Bytes> seal(TaskResult& result);
+  void forget(const Job& job);
+  bool may_ask(const PeerId& peer) const { return !options_.may_ask || options_.may_ask(peer); }
+  std::size_t slots(const Lane& lane) const;
+  std::uint64_t retry_after_ms(const Lane& lane) const;
+  void report(const PeerId& requester, const TaskResult& result, bool lost) const;
 
   Agent& agent_;
   const Environment environment_;
-  Executor& executor_;
   const ProviderOptions options_;
   const std::function<void(const TaskEvent&)> on_task_;
-  std::list<Job*> jobs_;     // all that are not answered yet
-  std::list<Job*> waiting_;  // of these, in the order of their turn
-  std::size_t running_ = 0;
-  double average_run_ms_ = 1000;  // an assumption until a task has run
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  // A job is shared by the coroutine that runs it and the streams that follow it; whichever goes last frees it.
+  std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
+  std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
+  ResultMemory memory_;
+  std::size_t serving_ = 0;  // task streams that are open
   std::uint64_t refused_ = 0;
   bool shutting_down_ = false;
   bool hurried_ = false;
-  Alarm progress_;  // a task ended, or the grace did
+  Alarm progress_;  // a task or stream ended, or the grace did
+  TaskGroup group_;
 };
 
 }  // namespace p2p

@@ -1,0 +1,330 @@
+// The same task again: connections that break, results that are remembered, requesters that try again.
+
+#include "support/tasks.hpp"
+#include "task/result_memory.hpp"
+
+namespace p2p::test {
+namespace {
+
+class Again : public Tasks {
+ protected:
+  struct Heard {
+    std::string text;
+    std::vector<std::string> states;
+    Bytes result;  // envelope
+  };
+
+  Bytes sealed(const Task& task) const { return seal_message(requester.agent.identity(), MessageKind::task, task.to_json()); }
+  Task lingering(std::string prompt = "hi", bool stream = false) {
+    Task made = task(std::move(prompt), stream);
+    made.linger_ms = 10'000;
+    return made;
+  }
+
+  Awaitable<Stream> open() { co_return co_await requester.agent.open_stream(peer(), std::string(task_protocol)); }
+  /// Everything that comes on a stream to its end.
+  Awaitable<Heard> listen(Stream& stream) {
+    Heard heard;
+    while (const std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame)) {
+      const OpenedMessage message = open_message(*envelope, peer()).value();
+      if (message.kind == MessageKind::result) {
+        heard.result = *envelope;
+      } else {
+        const Update update = parse_update(message.payload).value();
+        heard.text += update.text.value_or("");
+        if (update.state) heard.states.push_back(*update.state);
+      }
+    }
+    co_return heard;
+  }
+  Awaitable<Heard> ask(Bytes envelope) {
+    Stream stream = co_await open();
+    co_await write_frame(stream, envelope);
+    const Heard heard = co_await listen(stream);
+    co_return heard;
+  }
+  TaskResult result_of(const Heard& heard) const { return parse_result(open_message(heard.result, peer()).value().payload).value(); }
+  Awaitable<void> reconnect() {
+    requester.host.kill_connections();
+    co_await pause(milliseconds(10));
+    co_await requester.agent.connect(provider_host.agent.addresses());
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Again, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
+                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+
+TEST_P(Again, AFinishedTaskGetsItsResultByteForByteWithoutRunning) {
+  serve({seconds(1), 2});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task("grüße", true));
+    const Heard first = co_await ask(envelope);
+    const Heard second = co_await ask(envelope);
+    EXPECT_EQ(first.result, second.result);
+    EXPECT_EQ(second.text, "Processed: grüße");
+    EXPECT_TRUE(second.states.empty());  // it does not run
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
+TEST_P(Again, OtherBytesUnderTheSameIdAreAConflict) {
+  serve({seconds(1), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Task made = task("one");
+    TaskGroup group(network.loop());
+    const auto first = [&]() -> Awaitable<void> { EXPECT_EQ(result_of(co_await ask(sealed(made))).status, Status::completed); };
+    group.spawn(first());
+    co_await pause(milliseconds(500));
+    Task other = made;
+    other.input["prompt"] = "two";
+    Heard heard = co_await ask(sealed(other));  // while it runs
+    EXPECT_EQ(result_of(heard).error->code, "task_id_conflict");
+    co_await group.join();
+    heard = co_await ask(sealed(other));  // and when it is remembered
+    EXPECT_EQ(result_of(heard).error->code, "task_id_conflict");
+    other.input["model"] = "llama";
+    heard = co_await ask(sealed(other));  // what is wrong first is said
+    EXPECT_EQ(result_of(heard).error->code, "unsupported_model");
+    heard = co_await ask(sealed(made));
+    EXPECT_EQ(result_of(heard).status, Status::completed);
+  });
+}
+
+TEST_P(Again, ARunningTaskIsJoinedWithItsOutputFromTheStart) {
+  serve({seconds(10), 10});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task("0123456789", true));
+    TaskGroup group(network.loop());
+    Heard first;
+    const auto one = [&]() -> Awaitable<void> { first = co_await ask(envelope); };
+    group.spawn(one());
+    co_await pause(seconds(5));
+    const Heard second = co_await ask(envelope);
+    co_await group.join();
+    EXPECT_EQ(first.result, second.result);
+    EXPECT_EQ(second.text, "Processed: 0123456789");
+    EXPECT_EQ(second.states, std::vector<std::string>{"running"});
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
+TEST_P(Again, ATaskThatIsWaitedForOutlivesTheResetOfTheOtherStream) {
+  serve({seconds(10), 1});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task());
+    TaskGroup group(network.loop());
+    Heard heard;
+    const auto waiting = [&]() -> Awaitable<void> { heard = co_await ask(envelope); };
+    {
+      Stream stream = co_await open();
+      co_await write_frame(stream, envelope);
+      co_await pause(seconds(1));
+      group.spawn(waiting());
+      co_await pause(seconds(1));
+    }
+    co_await group.join();
+    EXPECT_EQ(result_of(heard).status, Status::completed);
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
+TEST_P(Again, ALingeringTaskGoesOnWithoutItsConnection) {
+  serve({seconds(5), 5});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(lingering("hi", true));
+    TaskGroup group(network.loop());
+    const auto lost = [&]() -> Awaitable<void> {
+      try {
+        co_await ask(envelope);
+        ADD_FAILURE() << "the connection was to break";
+      } catch (const boost::system::system_error&) {
+      }
+    };
+    group.spawn(lost());
+    co_await pause(seconds(2));
+    co_await reconnect();
+    co_await group.join();
+    EXPECT_EQ(provider->running(), 1U);
+    const Heard heard = co_await ask(envelope);
+    EXPECT_EQ(heard.text, "Processed: hi");
+    EXPECT_EQ(result_of(heard).status, Status::completed);
+    EXPECT_EQ(events.size(), 1U);
+    EXPECT_EQ(events.at(0).status, "completed");
+  });
+}
+
+TEST_P(Again, ALingeringTaskEndsWhenNobodyComesBack) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await open();
+    const Bytes envelope = sealed(lingering());
+    co_await write_frame(stream, envelope);
+    co_await pause(seconds(1));
+    co_await reconnect();
+    co_await pause(milliseconds(9'900));
+    EXPECT_EQ(provider->running(), 1U);
+    co_await pause(milliseconds(200));
+    EXPECT_EQ(provider->running(), 0U);
+    EXPECT_EQ(events.at(0).status, "lost");
+  });
+}
+
+TEST_P(Again, AResetCancelsALingeringTaskAtOnce) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(lingering());
+    {
+      Stream stream = co_await open();
+      co_await write_frame(stream, envelope);
+      co_await pause(seconds(1));
+    }
+    co_await pause(milliseconds(1));
+    EXPECT_EQ(provider->running(), 0U);
+    // What was cancelled is not remembered: the same again is run again.
+    Stream stream = co_await open();
+    co_await write_frame(stream, envelope);
+    co_await pause(seconds(1));
+    EXPECT_EQ(provider->running(), 1U);
+  });
+}
+
+TEST_P(Again, ClosingTheConnectionOnPurposeCancelsALingeringTask) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await open();
+    const Bytes envelope = sealed(lingering());
+    co_await write_frame(stream, envelope);
+    co_await pause(seconds(1));
+    requester.agent.disconnect(peer());
+    co_await pause(milliseconds(1));
+    EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
+TEST_P(Again, ARepetitionDoesNotBeginTheTaskTimeAnew) {
+  serve({seconds(60), 1});
+  with_connection([&]() -> Awaitable<void> {
+    Task slow = lingering();
+    slow.timeout_ms = 5'000;
+    const Bytes envelope = sealed(slow);
+    {
+      Stream stream = co_await open();
+      co_await write_frame(stream, envelope);
+      co_await pause(seconds(3));
+      co_await reconnect();
+    }
+    const Time start = network.clock().now();
+    const Heard heard = co_await ask(envelope);
+    EXPECT_EQ(result_of(heard).error->code, "deadline_exceeded");
+    EXPECT_LT(network.clock().now() - start, milliseconds(2'100));
+  });
+}
+
+TEST_P(Again, AFailureIsRememberedAndACancellationIsNot) {
+  serve({seconds(2), 1}, {1, 0, milliseconds(1'000)});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task());
+    EXPECT_EQ(result_of(co_await ask(envelope)).error->code, "deadline_exceeded");
+    EXPECT_EQ(result_of(co_await ask(envelope)).error->code, "deadline_exceeded");
+    EXPECT_EQ(events.size(), 2U);
+  });
+}
+
+TEST_P(Again, TheRequesterRetriesOverANewConnection) {
+  serve({seconds(10), 10});
+  with_connection([&]() -> Awaitable<void> {
+    std::string text;
+    std::vector<std::string> problems;
+    const std::function<void(const Update&)> note = [&](const Update& update) { text += update.text.value_or(""); };
+    Retries retries;
+    retries.times = 3;
+    retries.addresses = provider_host.agent.addresses();
+    retries.on_retry = [&](const std::string& why) { problems.push_back(why); };
+    TaskGroup group(network.loop());
+    const auto breaking = [&]() -> Awaitable<void> {
+      for (int i = 0; i < 2; ++i) {
+        co_await pause(seconds(3));
+        requester.host.kill_connections();
+      }
+    };
+    group.spawn(breaking());
+    const Answer answer = co_await manager.submit(peer(), task("0123456789", true), note, {}, retries);
+    co_await group.join();
+    EXPECT_EQ(answer.result.status, Status::completed);
+    EXPECT_EQ(text, "Processed: 0123456789");
+    EXPECT_EQ(problems.size(), 2U);
+    EXPECT_EQ(events.size(), 1U);
+    EXPECT_EQ(answer.result.run_ms, 10'000U);
+  });
+}
+
+TEST_P(Again, TheRequesterWaitsAsLongAsABusyProviderSays) {
+  serve({seconds(2), 1}, {1, 0});
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto first = [&]() -> Awaitable<void> { co_await manager.submit(peer(), task("first")); };
+    group.spawn(first());
+    co_await pause(milliseconds(100));
+    Retries retries;
+    const Answer busy = co_await manager.submit(peer(), task("second"), {}, {}, retries);
+    EXPECT_EQ(busy.result.error->code, "busy");
+    retries.times = 5;
+    unsigned tries = 0;
+    retries.on_retry = [&](const std::string&) { ++tries; };
+    const Answer answer = co_await manager.submit(peer(), task("third"), {}, {}, retries);
+    EXPECT_EQ(answer.result.status, Status::completed);
+    EXPECT_EQ(tries, 2U);  // of a second each
+    co_await group.join();
+  });
+}
+
+TEST_P(Again, RetriesEndWithTheTimeOfTheTask) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    Task made = task();
+    made.timeout_ms = 8'000;
+    Retries retries;
+    retries.times = 1'000;
+    retries.addresses = provider_host.agent.addresses();
+    provider_host.host.unplug();
+    requester.host.kill_connections();
+    co_await pause(milliseconds(10));
+    const Time start = network.clock().now();
+    bool failed = false;
+    try {
+      co_await manager.submit(peer(), made, {}, {}, retries);
+    } catch (const boost::system::system_error&) {
+      failed = true;
+    }
+    EXPECT_TRUE(failed);
+    EXPECT_LE(network.clock().now() - start, seconds(9));
+  });
+}
+
+TEST(ResultMemory, IsBoundedInNumberBytesAndAge) {
+  ResultMemory memory({2, 10, seconds(10)});
+  const Time start{};
+  memory.add("a", {"hash a", Bytes(4)}, start);
+  memory.add("b", {"hash b", Bytes(4)}, start + seconds(1));
+  EXPECT_EQ(memory.find("a", start + seconds(1))->task_sha256, "hash a");
+  memory.add("c", {"hash c", Bytes(2)}, start + seconds(2));  // one too many
+  EXPECT_EQ(memory.find("a", start + seconds(2)), nullptr);
+  EXPECT_NE(memory.find("b", start + seconds(2)), nullptr);
+  memory.add("d", {"hash d", Bytes(9)}, start + seconds(3));  // too many bytes
+  EXPECT_EQ(memory.find("b", start + seconds(3)), nullptr);
+  EXPECT_EQ(memory.find("c", start + seconds(3)), nullptr);
+  EXPECT_EQ(memory.bytes(), 9U);
+  memory.add("e", {"hash e", Bytes(11)}, start + seconds(3));  // never fits, and drives nothing out
+  EXPECT_EQ(memory.find("e", start + seconds(3)), nullptr);
+  EXPECT_NE(memory.find("d", start + seconds(12)), nullptr);
+  EXPECT_EQ(memory.find("d", start + seconds(13)), nullptr);
+  EXPECT_EQ(memory.bytes(), 0U);
+  memory.add("f", {"one", Bytes(10)}, start + seconds(20));
+  memory.add("f", {"two", Bytes(1)}, start + seconds(21));
+  EXPECT_EQ(memory.find("f", start + seconds(21))->task_sha256, "two");
+  EXPECT_EQ(memory.bytes(), 1U);
+  EXPECT_EQ(memory.size(), 1U);
+}
+
+}  // namespace
+}  // namespace p2p::test
