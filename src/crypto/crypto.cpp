@@ -1,5 +1,6 @@
 #include "crypto/crypto.hpp"
 
+#include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -69,7 +70,12 @@ Digest hmac(ByteView key, ByteView a, ByteView b = {}) {
 PublicKeyHandle decode_key(ByteView der) {
   const unsigned char* at = der.data();
   PublicKeyHandle key(d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size())));
-  if (key != nullptr && at != der.data() + der.size()) key.reset();
+  if (key == nullptr) return key;
+  // OpenSSL reads more than one encoding of a key, and each would be another PeerId.
+  unsigned char* encoded = nullptr;
+  const int size = i2d_PUBKEY(key.get(), &encoded);
+  if (size < 0 || !equal({encoded, static_cast<std::size_t>(size)}, der)) key.reset();
+  OPENSSL_free(encoded);
   return key;
 }
 
@@ -157,6 +163,11 @@ bool rsa_verify(ByteView public_key, ByteView message, ByteView signature) noexc
 bool ecdsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
   const PublicKeyHandle key = decode_key(public_key);
   if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_EC) return false;
+  // A hybrid point is an uncompressed one in another guise.
+  char form[32] = {};
+  if (EVP_PKEY_get_utf8_string_param(key.get(), OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, form, sizeof form, nullptr) != 1 ||
+      std::string_view(form) == "hybrid")
+    return false;
   char curve[32] = {};
   if (EVP_PKEY_get_group_name(key.get(), curve, sizeof curve, nullptr) != 1) return false;
   const std::string_view name = curve;

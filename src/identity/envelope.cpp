@@ -39,7 +39,8 @@ Result<Envelope> open_envelope(ByteView encoded, std::string_view domain) {
   if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
     return Error{Errc::unverified, "the envelope's signature does not hold"};
   }
-  return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}};
+  const bool exact = envelope.unknown_fields().empty() && envelope.ByteSizeLong() == encoded.size();
+  return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}, exact};
 }
 
 Bytes encode_peer_record(const PeerId& id, std::uint64_t sequence, const std::vector<Bytes>& addresses) {

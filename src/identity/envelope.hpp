@@ -14,6 +14,7 @@ struct Envelope {
   PublicKey signer;
   Bytes payload_type;
   Bytes payload;
+  bool exact;  ///< each part stands in it once, in its shortest form, and nothing else: no byte can change without the signature failing
 };
 
 /// The encoded envelope of `payload`, signed by `keys`.

@@ -142,6 +142,10 @@ KeyPair::~KeyPair() { crypto::wipe(secret_); }
 
 Result<KeyPair> KeyPair::decode(ByteView protobuf) {
   proto::Key key;
+  const struct Wiping {
+    proto::Key& key;
+    ~Wiping() { crypto::wipe({reinterpret_cast<std::uint8_t*>(key.mutable_data()->data()), key.data().size()}); }
+  } wiping{key};
   if (!parse(key, protobuf)) return Error{Errc::malformed, "not a private key"};
   if (key.type() != proto::ED25519) return Error{Errc::unsupported, "a private key, but not an Ed25519 one"};
   const ByteView data = as_bytes(key.data());
@@ -152,9 +156,15 @@ Result<KeyPair> KeyPair::decode(ByteView protobuf) {
   crypto::wipe(seed);
   const ByteView public_half = ByteView(pair.secret_).subspan(32);
   const bool whole = equal(data.subspan(32, 32), public_half) && (data.size() == 64 || equal(data.subspan(64), public_half));
-  crypto::wipe({reinterpret_cast<std::uint8_t*>(key.mutable_data()->data()), key.data().size()});
   if (!whole) return Error{Errc::malformed, "the halves of the Ed25519 private key do not belong together"};
   return pair;
+}
+
+std::array<std::uint8_t, 68> KeyPair::encode() const noexcept {
+  // Written by hand, so that no library keeps a copy: type Ed25519, then 64 bytes of data.
+  std::array<std::uint8_t, 68> protobuf{0x08, 0x01, 0x12, 0x40};
+  std::copy(secret_.begin(), secret_.end(), protobuf.begin() + 4);
+  return protobuf;
 }
 
 std::array<std::uint8_t, 64> KeyPair::sign(ByteView message) const noexcept { return crypto::ed25519_sign(secret_, message); }

@@ -78,6 +78,8 @@ class KeyPair {
   /// libp2p's PrivateKey protobuf: Data is seed ‖ public key, or the older seed ‖ public key ‖ public key.
   /// Errors: unsupported (not Ed25519), malformed (also when the halves do not belong together).
   static Result<KeyPair> decode(ByteView protobuf);
+  /// The PrivateKey protobuf with seed ‖ public key. It is for the caller to wipe.
+  std::array<std::uint8_t, 68> encode() const noexcept;
 
   KeyPair(const KeyPair&) = delete;
   KeyPair& operator=(const KeyPair&) = delete;

@@ -136,11 +136,6 @@ bool is_task_id(std::string_view text) {
   return true;
 }
 
-bool is_task_type(std::string_view text) {
-  return !text.empty() && text.size() <= limits::task_type &&
-         text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == std::string_view::npos;
-}
-
 // 1 to 64 printable characters.
 bool is_peer_name(std::string_view text) {
   std::size_t characters = 0;
@@ -228,13 +223,19 @@ Bytes seal_message(const KeyPair& keys, MessageKind kind, std::string_view paylo
   return seal_envelope(keys, domain, as_bytes(payload_type(kind)), as_bytes(payload));
 }
 
-Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from) {
+Result<OpenedMessage> open_message(ByteView envelope) {
   TRY_ASSIGN(Envelope opened, open_envelope(envelope, domain));
-  if (PeerId(opened.signer) != from) return Error{Errc::unverified, "a message signed by another peer than the one that sent it"};
+  if (!opened.exact) return Error{Errc::malformed, "a message with more in its envelope than is signed"};
   for (const MessageKind kind : {MessageKind::task, MessageKind::update, MessageKind::result, MessageKind::info}) {
-    if (as_text(opened.payload_type) == payload_type(kind)) return OpenedMessage{kind, std::move(opened.payload)};
+    if (as_text(opened.payload_type) == payload_type(kind)) return OpenedMessage{PeerId(opened.signer), kind, std::move(opened.payload)};
   }
   return Error{Errc::unverified, "a signed message of an unknown kind"};
+}
+
+Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from) {
+  TRY_ASSIGN(OpenedMessage opened, open_message(envelope));
+  if (opened.signer != from) return Error{Errc::unverified, "a message signed by another peer than the one that sent it"};
+  return opened;
 }
 
 std::string Task::to_json() const {
@@ -454,6 +455,11 @@ Result<Info> parse_info(ByteView payload) {
   if (info.name && !is_peer_name(*info.name)) members.refuse("name is not 1 to 64 printable characters");
   info.may_ask = members.optional_bool("may_ask");
   return verified(members, std::move(info));
+}
+
+bool is_task_type(std::string_view text) {
+  return !text.empty() && text.size() <= limits::task_type &&
+         text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == std::string_view::npos;
 }
 
 std::string new_task_id(Random& random) {

@@ -33,9 +33,12 @@ enum class MessageKind : std::uint8_t { task, update, result, info };
 /// The envelope around a payload.
 Bytes seal_message(const KeyPair& keys, MessageKind kind, std::string_view payload);
 struct OpenedMessage {
+  PeerId signer;
   MessageKind kind;
   Bytes payload;
 };
+/// What stands in an envelope, whoever signed it. Errors: malformed (also when more stands in it than is signed), unverified.
+Result<OpenedMessage> open_message(ByteView envelope);
 /// What stands in an envelope signed by `from`. Errors: malformed, unverified.
 Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from);
 
@@ -132,6 +135,8 @@ struct Info {
 };
 Result<Info> parse_info(ByteView payload);
 
+/// Whether a text is 1 to 64 characters of a-z 0-9 . _ -
+bool is_task_type(std::string_view text);
 /// A new task id: a random UUID, version 4.
 std::string new_task_id(Random& random);
 /// RFC 3339 in UTC, with milliseconds.

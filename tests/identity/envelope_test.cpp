@@ -80,6 +80,23 @@ TEST(Envelope, MayHaveEmptyParts) {
   EXPECT_TRUE(opened.payload.empty());
 }
 
+TEST(Envelope, TellsWhetherMoreStandsInItThanIsSigned) {
+  EXPECT_TRUE(open_envelope(record_envelope, peer_record_domain).value().exact);
+  const auto with = [](std::size_t at, std::string_view more) {
+    Bytes envelope = record_envelope;
+    const Bytes bytes = hex(more);
+    envelope.insert(envelope.begin() + static_cast<std::ptrdiff_t>(at), bytes.begin(), bytes.end());
+    return envelope;
+  };
+  const Bytes unknown = with(record_envelope.size(), "2000");
+  const Bytes twice = with(0, "1200");
+  Bytes wordy = with(2, "00");
+  wordy[1] |= 0x80;
+  for (const Bytes& envelope : {unknown, twice, wordy}) {
+    EXPECT_FALSE(open_envelope(envelope, peer_record_domain).value().exact) << to_hex(envelope);
+  }
+}
+
 TEST(Envelope, IsRefusedWithAnyBitFlipped) {
   for (std::size_t bit = 0; bit < record_envelope.size() * 8; ++bit) {
     Bytes damaged = record_envelope;

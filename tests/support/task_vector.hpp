@@ -1,0 +1,47 @@
+#pragma once
+// The test vector of docs/task-protocol.md: one task and its result, payloads and frames.
+
+#include "identity/identity.hpp"
+#include "support/hex.hpp"
+
+#include <array>
+#include <string_view>
+
+namespace p2p::test {
+
+inline KeyPair requester() {
+  return KeyPair::decode(hex("080112407e0830617c4a7de83925dfb2694556b12936c477a0e1feb2e148ec9da60fee7d"
+                             "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e"))
+      .value();
+}
+inline KeyPair provider() { return KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{}); }
+
+inline constexpr std::string_view requester_id = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+inline constexpr std::string_view provider_id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+inline constexpr std::string_view vector_id = "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b";
+inline constexpr std::string_view task_sha256 = "df9d614954e59ebb88865b23ec7bb4494efe16c42c4acdad03f525a380d1dd0c";
+inline constexpr std::string_view task_payload =
+    R"({"task_id":"7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b","task_type":"inference","input":{"prompt":"Hello, P2P AI!"},)"
+    R"("timestamp":"2026-01-17T10:30:00Z","recipient":"12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"})";
+inline constexpr std::string_view result_payload =
+    R"({"task_id":"7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b","status":"completed","output":{"text":"Processed: Hello, P2P AI!"},)"
+    R"("timestamp":"2026-01-17T10:30:01Z","recipient":"12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq",)"
+    R"("task_sha256":"df9d614954e59ebb88865b23ec7bb4494efe16c42c4acdad03f525a380d1dd0c","executor":"mock"})";
+inline const Bytes task_frame =
+    hex("d4020a24080112201ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e12132f7032702d61692d6167656e74732f7461736b1ad401"
+        "7b227461736b5f6964223a2237663963323465352d326234612d346436662d396133372d306331643265336634613562222c227461736b5f74797065223a2269"
+        "6e666572656e6365222c22696e707574223a7b2270726f6d7074223a2248656c6c6f2c2050325020414921227d2c2274696d657374616d70223a22323032362d"
+        "30312d31375431303a33303a30305a222c22726563697069656e74223a22313244334b6f6f5744704a3741733742574177524d6675315655325743714e6a7671"
+        "3338374a45594b44426a346b78366e58544e227d2a403fa2153c5c93ab50d6561c945606fb2267f86435958c9e976fdab89c1a32c3383559545b221e9ea444ef"
+        "1627686a2b070c86a1473b215cd5a9c96a7c74943d09");
+inline const Bytes result_frame =
+    hex("c0030a24080112203b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da2912152f7032702d61692d6167656e74732f726573756c741a"
+        "be027b227461736b5f6964223a2237663963323465352d326234612d346436662d396133372d306331643265336634613562222c22737461747573223a22636f"
+        "6d706c65746564222c226f7574707574223a7b2274657874223a2250726f6365737365643a2048656c6c6f2c2050325020414921227d2c2274696d657374616d"
+        "70223a22323032362d30312d31375431303a33303a30315a222c22726563697069656e74223a22313244334b6f6f57427467336161524d6a7877656468383361"
+        "4769556b7753784477555a6b7a754a63666171556d6f3752337071222c227461736b5f736861323536223a226466396436313439353465353965626238383836"
+        "3562323365633762623434393465666531366334326334616364616430336635323561333830643164643063222c226578656375746f72223a226d6f636b227d"
+        "2a40502e526aa968744ee8460390b31be1a8932fbabefe06d834100b44ab1f86d9bc3b044c10a21c471acfc02add361ffb3edfb7e8ec0b439bd9af54640b997c"
+        "2203");
+
+}  // namespace p2p::test
