@@ -1,6 +1,8 @@
 #include "executors/registry.hpp"
 
+#include "executors/command.hpp"
 #include "executors/mock.hpp"
+#include "executors/worker.hpp"
 
 #include <array>
 
@@ -18,8 +20,25 @@ std::unique_ptr<Executor> make_mock(std::string_view rest, const Environment&, c
   return std::make_unique<MockExecutor>(parse_mock_options(rest));
 }
 
+std::unique_ptr<Executor> make_program(std::string_view rest, bool worker, const Environment& environment,
+                                       const ExecutorSettings& settings) {
+  std::vector<std::string> words = split_words(rest);
+  std::string name = words.empty() ? std::string() : file_name(words.front());
+  return make_command_executor(std::move(name), std::move(words), worker, environment, settings);
+}
+
+std::unique_ptr<Executor> make_command(std::string_view rest, const Environment& environment, const ExecutorSettings& settings) {
+  return make_program(rest, false, environment, settings);
+}
+
+std::unique_ptr<Executor> make_worker(std::string_view rest, const Environment& environment, const ExecutorSettings& settings) {
+  return make_program(rest, true, environment, settings);
+}
+
 constexpr std::array kinds{
     Kind{"mock", "mock[:delay=MS,pieces=N]", false, make_mock},
+    Kind{"command", "command:PROGRAM ARG…", true, make_command},
+    Kind{"worker", "worker:PROGRAM ARG…", true, make_worker},
 };
 
 const Kind& kind_of(std::string_view spec) {
@@ -36,6 +55,13 @@ std::unique_ptr<Executor> make_executor(std::string_view spec, const Environment
   const Kind& kind = kind_of(spec);
   const std::string_view rest = spec.substr(std::min(spec.size(), kind.name.size() + 1));
   return kind.make(rest, environment, settings);
+}
+
+std::unique_ptr<Executor> make_command_executor(std::string name, std::vector<std::string> arguments, bool worker,
+                                                const Environment& environment, const ExecutorSettings& settings) {
+  Program program = find_program(std::move(arguments));
+  if (worker) return std::make_unique<WorkerExecutor>(environment, std::move(name), std::move(program), settings.command_output);
+  return std::make_unique<CommandExecutor>(std::move(name), std::move(program), settings.command_output);
 }
 
 bool needs_permission(std::string_view spec) { return kind_of(spec).needs_permission; }

@@ -20,6 +20,11 @@ struct ExecutorSettings {
 /// understood.
 std::unique_ptr<Executor> make_executor(std::string_view spec, const Environment& environment, const ExecutorSettings& settings = {});
 
+/// The program that `arguments` begin with, as the executor "command" (or "worker") that offers the model `name`; for `serve --as NAME --
+/// PROGRAM ARG…`. The environment outlives it. Throws invalid, saying what to do.
+std::unique_ptr<Executor> make_command_executor(std::string name, std::vector<std::string> arguments, bool worker,
+                                                const Environment& environment, const ExecutorSettings& settings = {});
+
 /// Whether executors of this spec do work that only those should ask for who were allowed to.
 bool needs_permission(std::string_view spec);
 

@@ -1,0 +1,335 @@
+#include "executors/worker.hpp"
+
+#include "executors/process.hpp"
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <deque>
+#include <exception>
+#include <utility>
+
+namespace p2p {
+namespace {
+
+namespace json = boost::json;
+
+TaskError executor_failed(std::string message) { return {"executor_failed", std::move(message), {}}; }
+
+std::optional<std::string> optional_text(const json::object& line, std::string_view name) {
+  const json::value* const value = line.if_contains(name);
+  if (value == nullptr || !value->is_string()) return std::nullopt;
+  return std::string(value->get_string());
+}
+
+std::uint64_t count_of(const json::object& usage, std::string_view name) {
+  const json::value* const value = usage.if_contains(name);
+  return value == nullptr || !value->is_int64() || value->get_int64() < 0 ? 0 : static_cast<std::uint64_t>(value->get_int64());
+}
+
+}  // namespace
+
+// A task from its run() until the worker has answered it.
+struct WorkerExecutor::Job {
+  Job(TaskRun& task_run, std::uint64_t number, const Loop& loop) : run(task_run), id(number), ended(loop) {}
+
+  TaskRun& run;
+  const std::uint64_t id;
+  Event ended;
+  bool cancelled = false;
+  Outcome outcome;
+  std::exception_ptr broken;  // what run.write() threw
+};
+
+// One process, started again whenever it ends.
+class WorkerExecutor::Worker {
+ public:
+  explicit Worker(const WorkerExecutor& executor)
+      : executor_(executor), environment_(executor.environment_), next_(environment_.clock, environment_.loop) {}
+
+  Awaitable<void> live();
+  bool is_free() const { return job_ == nullptr; }
+  /// When it is started again, if it is waiting for that.
+  std::optional<Time> restart() const { return restart_; }
+  void take(Job& job);
+  void cancel(Job& job);
+  void stop();
+
+ private:
+  struct Process;
+
+  Awaitable<void> live_once();
+  Awaitable<std::string> converse(Process& process);
+  Awaitable<std::string> hear(std::string line);
+  void send(const Job& job);
+  void end_job();
+  void fail_job(const std::string& message);
+
+  const WorkerExecutor& executor_;
+  const Environment& environment_;
+  Job* job_ = nullptr;
+  Process* process_ = nullptr;
+  bool stopping_ = false;
+  bool at_once_ = false;  // the end of the process was our doing
+  Duration pause_ = limits::worker_pause;
+  std::optional<Time> restart_;
+  Timer patience_;  // with a worker that is to end a task
+  Alarm next_;
+};
+
+struct WorkerExecutor::Worker::Process {
+  Process(const Environment& environment, const ChildStart& start) : child(environment, start), to_write(environment.loop) {}
+
+  void send(std::string line) {
+    unwritten.push_back(std::move(line));
+    to_write.notify();
+  }
+  void finish() {
+    ended = true;
+    to_write.notify();
+  }
+  Awaitable<void> write_lines() {
+    while (!ended) {
+      if (unwritten.empty()) {
+        co_await to_write.wait();
+      } else {
+        const bool read = co_await child.write(unwritten.front());
+        if (!read) {
+          child.stop();  // it can be given nothing any more
+          co_return;
+        }
+        unwritten.pop_front();
+      }
+    }
+  }
+
+  ChildProcess child;
+  std::deque<std::string> unwritten;  // a task and its cancel, at most
+  Event to_write;
+  bool ended = false;
+};
+
+Awaitable<void> WorkerExecutor::Worker::live() {
+  while (!stopping_) {
+    at_once_ = false;
+    co_await live_once();
+    if (stopping_ || at_once_) continue;
+    restart_ = environment_.clock.now() + pause_;
+    pause_ = std::min<Duration>(pause_ * 2, limits::worker_pause_max);
+    while (!stopping_ && environment_.clock.now() < *restart_) {
+      next_.set(*restart_);
+      co_await next_.wait();
+    }
+    next_.clear();
+    restart_.reset();
+  }
+  if (job_ != nullptr) fail_job(executor_.name_ + " was stopped");
+}
+
+Awaitable<void> WorkerExecutor::Worker::live_once() {
+  std::string message;
+  std::optional<std::uint64_t> lost;  // the task that ends with the process; another one waits for the next process
+  try {
+    Workplace workplace(executor_.program_.temporary);
+    const ChildStart start{executor_.program_.path, executor_.program_.arguments, executor_.program_.environment, workplace.directory()};
+    Process process(environment_, start);
+    ErrorLines errors(environment_.log, executor_.name_);
+    TaskGroup pipes(environment_.loop);
+    pipes.spawn(process.write_lines());
+    pipes.spawn(errors.collect(process.child));
+    process_ = &process;
+    if (job_ != nullptr) send(*job_);
+    std::string problem = co_await converse(process);
+    process_ = nullptr;
+    lost = job_ == nullptr ? 0 : job_->id;
+    if (at_once_) problem = "did not end a task that was cancelled";
+    // At the end of its output it is most likely ending by itself, in a way that is worth knowing.
+    if (!problem.empty() || stopping_) process.child.stop();
+    patience_ = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [&process] { process.child.kill(); });
+    const ChildEnd end = co_await process.child.join();
+    patience_.reset();
+    process.finish();
+    co_await pipes.join();
+    co_await workplace.remove(environment_);
+    message = errors.explain(executor_.name_ + " " + (problem.empty() ? end.text() : problem));
+  } catch (const boost::system::system_error& error) {
+    message = message_of(error);
+  }
+  if (!stopping_) {
+    const std::string pause = at_once_ ? "" : " in " + std::to_string(pause_ / std::chrono::milliseconds(1)) + " ms";
+    environment_.log.write(Logger::Level::warn, message + "; it is started again" + pause);
+  }
+  if (job_ != nullptr && job_->id == lost.value_or(job_->id)) fail_job(message);
+}
+
+/// Returns at the end of the output, or with what is wrong with it.
+Awaitable<std::string> WorkerExecutor::Worker::converse(Process& process) {
+  std::string unread;
+  Bytes buffer(limits::update_text);
+  while (true) {
+    const std::size_t count = co_await process.child.read_output(buffer);
+    if (count == 0) co_return std::string();
+    const std::size_t seen = unread.size();
+    unread += as_text(ByteView(buffer).first(count));
+    std::size_t begin = 0;
+    for (std::size_t end = unread.find('\n', seen); end != std::string::npos; end = unread.find('\n', begin)) {
+      if (end - begin > limits::worker_line) break;
+      std::string problem = co_await hear(unread.substr(begin, end - begin));
+      if (!problem.empty()) co_return problem;
+      begin = end + 1;
+    }
+    unread.erase(0, begin);
+    if (unread.size() > limits::worker_line) {
+      co_return "wrote a line of more than " + std::to_string(limits::worker_line) + " bytes";
+    }
+  }
+}
+
+/// Returns what is wrong with the line.
+Awaitable<std::string> WorkerExecutor::Worker::hear(std::string line) {
+  const Result<json::object> parsed = parse_json(as_bytes(line));
+  if (!parsed) co_return std::string("wrote a line that is not as it should be: ") + parsed.error().reason;
+  const json::value* const id = parsed->if_contains("id");
+  if (job_ == nullptr || id == nullptr || *id != json::value(job_->id)) co_return "wrote a line about a task that it does not have";
+  Job& job = *job_;
+  if (process_->unwritten.size() > (job.cancelled ? 1 : 0)) co_return "answered a task that it had not read";
+
+  const std::optional<std::string> text = optional_text(*parsed, "text");
+  const std::optional<std::string> error = optional_text(*parsed, "error");
+  const json::value* const done = parsed->if_contains("done");
+  const bool is_done = done != nullptr && done->is_bool() && done->get_bool();
+  if (!text && !error && !is_done) co_return R"(wrote a line with neither "text" nor "done" nor "error")";
+  if (text && !text->empty() && !job.cancelled) {
+    try {
+      co_await job.run.write(*text);
+    } catch (...) {
+      job.broken = std::current_exception();
+    }
+    if (job.broken) cancel(job);
+  }
+  if (!error && !is_done) co_return std::string();
+
+  if (job.cancelled) {
+    job.outcome.status = Status::cancelled;
+  } else if (error) {
+    job.outcome.status = Status::failed;
+    job.outcome.error = executor_failed(std::string(cut_text(*error, limits::error_line)));
+  } else {
+    pause_ = limits::worker_pause;
+    if (const auto model = optional_text(*parsed, "model")) job.outcome.model = cut_text(*model, limits::model_name);
+    if (const auto reason = optional_text(*parsed, "finish_reason")) job.outcome.finish_reason = cut_text(*reason, limits::model_name);
+    const json::value* const usage = parsed->if_contains("usage");
+    if (usage != nullptr && usage->is_object()) {
+      job.outcome.usage = Usage{count_of(usage->get_object(), "prompt_tokens"), count_of(usage->get_object(), "completion_tokens")};
+    }
+  }
+  end_job();
+  co_return std::string();
+}
+
+void WorkerExecutor::Worker::take(Job& job) {
+  job_ = &job;
+  if (process_ != nullptr) send(job);
+}
+
+void WorkerExecutor::Worker::send(const Job& job) {
+  const Task& task = job.run.task();
+  const json::object line{{"id", job.id},
+                          {"input", task.input},
+                          {"task_id", task.task_id},
+                          {"task_type", task.task_type},
+                          {"requester", job.run.requester().text()}};
+  process_->send(json::serialize(line) + "\n");
+}
+
+void WorkerExecutor::Worker::cancel(Job& job) {
+  if (job_ != &job || std::exchange(job.cancelled, true)) return;
+  if (process_ == nullptr) {
+    job.outcome.status = Status::cancelled;
+    return end_job();
+  }
+  process_->send(json::serialize(json::object{{"cancel", job.id}}) + "\n");
+  patience_ = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [this] {
+    at_once_ = true;
+    process_->child.kill();
+  });
+}
+
+void WorkerExecutor::Worker::stop() {
+  stopping_ = true;
+  next_.notify();
+  if (process_ == nullptr) return;
+  process_->child.close_input();
+  process_->child.stop();
+}
+
+void WorkerExecutor::Worker::end_job() {
+  patience_.reset();
+  std::exchange(job_, nullptr)->ended.notify();
+}
+
+void WorkerExecutor::Worker::fail_job(const std::string& message) {
+  job_->outcome.status = job_->cancelled ? Status::cancelled : Status::failed;
+  if (!job_->cancelled) job_->outcome.error = executor_failed(message);
+  end_job();
+}
+
+WorkerExecutor::WorkerExecutor(const Environment& environment, std::string name, Program program, std::size_t output_limit)
+    : environment_(environment),
+      name_(std::move(name)),
+      program_(std::move(program)),
+      output_limit_(output_limit),
+      living_(environment.loop) {
+  check_executor_name(name_);
+}
+
+WorkerExecutor::~WorkerExecutor() = default;
+
+std::optional<TaskError> WorkerExecutor::unready() const {
+  std::optional<Time> first;
+  for (const auto& worker : workers_) {
+    const std::optional<Time> restart = worker->restart();
+    if (!restart) return std::nullopt;
+    first = first ? std::min(*first, *restart) : restart;
+  }
+  if (!first) return std::nullopt;
+  const auto pause = std::chrono::ceil<std::chrono::milliseconds>(*first - environment_.clock.now()).count();
+  return TaskError{"busy", name_ + " ended and is about to be started again; try again later",
+                   static_cast<std::uint64_t>(std::max<std::int64_t>(pause, 1))};
+}
+
+void WorkerExecutor::start() { free_worker(); }
+
+Awaitable<void> WorkerExecutor::stop() {
+  for (const auto& worker : workers_) worker->stop();
+  co_await living_.join();
+}
+
+/// One that has no task, rather one that runs than one that waits for its restart; else another one.
+WorkerExecutor::Worker& WorkerExecutor::free_worker() {
+  Worker* found = nullptr;
+  for (const auto& worker : workers_) {
+    if (worker->is_free() && (found == nullptr || !worker->restart())) found = worker.get();
+  }
+  if (found == nullptr) {
+    found = workers_.emplace_back(std::make_unique<Worker>(*this)).get();
+    living_.spawn(found->live());
+  }
+  return *found;
+}
+
+Awaitable<Outcome> WorkerExecutor::run(TaskRun& run) {
+  Outcome stopped;
+  stopped.status = Status::cancelled;
+  if (run.stopped()) co_return stopped;
+  Worker& worker = free_worker();
+  Job job(run, next_id_++, environment_.loop);
+  job.outcome.model = name_;
+  worker.take(job);
+  run.on_stop([&worker, &job] { worker.cancel(job); });
+  co_await job.ended.wait();
+  run.on_stop(nullptr);
+  if (job.broken) std::rethrow_exception(job.broken);
+  co_return job.outcome;
+}
+
+}  // namespace p2p
