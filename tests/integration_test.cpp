@@ -3,81 +3,18 @@
 #include "base/limits.hpp"
 #include "network/protocol.hpp"
 #include "p2p_agents.hpp"
-#include "support/own_network.hpp"
-#include "support/process.hpp"
+#include "support/program.hpp"
+#include "support/task_vector.hpp"
+#include "support/temporary.hpp"
+#include "task/receipt.hpp"
 
 #include <gtest/gtest.h>
 #include <boost/asio/post.hpp>
-#include <boost/json/parse.hpp>
 #include <csignal>
 #include <thread>
 
 namespace p2p::test {
 namespace {
-
-namespace json = boost::json;
-using std::chrono::seconds;
-
-const std::string program = P2P_AGENT_PROGRAM;
-const std::vector<std::string> on_loopback{"P2P_AGENT_INTERFACE=lo"};
-const bool alone = enter_own_network();  // other agents on this machine's loopback interface are not met
-
-json::object parsed(const std::string& line) {
-  boost::system::error_code error;
-  const json::value value = json::parse(line, error);
-  EXPECT_FALSE(error) << "not JSON: " << line;
-  return value.is_object() ? value.get_object() : json::object();
-}
-
-std::string text_of(const json::object& object, const char* name) {
-  const json::value* const value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
-struct Ended {
-  int exit;
-  std::string output;
-  std::string errors;
-};
-
-Ended run(std::vector<std::string> arguments, const std::string& input = "") {
-  arguments.insert(arguments.begin(), program);
-  Process process(std::move(arguments), on_loopback, input);
-  const int exit = process.wait();
-  return {exit, process.output, process.errors};
-}
-
-/// `p2p-agent serve` on loopback, which listens when it is made.
-class Serving {
- public:
-  explicit Serving(std::vector<std::string> arguments = {}) : process(complete(std::move(arguments)), on_loopback) {
-    const json::object event = parsed(process.line());
-    EXPECT_EQ(text_of(event, "event"), "listening") << process.errors;
-    peer = text_of(event, "peer");
-    if (const json::value* const addresses = event.if_contains("addrs"); addresses != nullptr && !addresses->get_array().empty()) {
-      address = addresses->get_array().at(0).get_string().c_str();
-    }
-  }
-
-  /// Returns when its own info says that it runs a task.
-  void wait_until_running() const {
-    while (true) {
-      const std::string output = run({"peers", "--json", "--wait", "0.2"}).output;
-      const std::size_t at = output.find("\"peer\":\"" + peer);
-      if (at != std::string::npos && output.substr(at, output.find('\n', at) - at).find("\"running\":1") != std::string::npos) return;
-    }
-  }
-
-  Process process;
-  std::string peer;
-  std::string address;
-
- private:
-  static std::vector<std::string> complete(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {program, "serve", "--json"});
-    return arguments;
-  }
-};
 
 TEST(Program, FindsAProviderAndPrintsItsAnswer) {
   Serving provider;
@@ -259,6 +196,84 @@ TEST(Program, TellsAPeerThatRunsNoTasksFromNone) {
   system.run(course());
   EXPECT_EQ(result.exit, 3) << result.errors;
   EXPECT_NE(result.errors.find("does not run tasks"), std::string::npos) << result.errors;
+}
+
+TEST(Program, VerifiesAReceipt) {
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("receipt");
+  const std::string receipt(as_text(make_receipt(ByteView(task_frame).subspan(2), ByteView(result_frame).subspan(2))));
+  write_file(file, receipt);
+  const Ended shown = run({"verify", file});
+  EXPECT_EQ(shown.exit, 0) << shown.errors;
+  for (const std::string_view part : {requester_id, provider_id, vector_id, std::string_view("\n  Hello, P2P AI!\n"),
+                                      std::string_view("\n  Processed: Hello, P2P AI!\n"), std::string_view("2026-01-17T10:30:01Z")}) {
+    EXPECT_NE(shown.output.find(part), std::string::npos) << part << " is not in\n" << shown.output;
+  }
+  const Ended piped = run({"verify", "--json", "-"}, receipt);
+  EXPECT_EQ(piped.exit, 0) << piped.errors;
+  const json::object event = parsed(piped.output);
+  EXPECT_EQ(text_of(event, "event"), "receipt");
+  EXPECT_EQ(text_of(event, "requester"), requester_id);
+  EXPECT_EQ(text_of(event, "provider"), provider_id);
+  EXPECT_EQ(text_of(event, "task_id"), vector_id);
+  EXPECT_EQ(text_of(event, "task_type"), "inference");
+  EXPECT_EQ(text_of(event, "asked"), "2026-01-17T10:30:00Z");
+  EXPECT_EQ(text_of(event, "answered"), "2026-01-17T10:30:01Z");
+  EXPECT_EQ(text_of(event, "prompt"), "Hello, P2P AI!");
+  EXPECT_EQ(text_of(event, "status"), "completed");
+  EXPECT_EQ(text_of(event, "executor"), "mock");
+  EXPECT_EQ(text_of(event, "text"), "Processed: Hello, P2P AI!");
+  EXPECT_TRUE(event.at("addressed").get_bool());
+}
+
+TEST(Program, RefusesAReceiptThatDoesNotHold) {
+  std::string receipt(as_text(make_receipt(ByteView(task_frame).subspan(2), ByteView(result_frame).subspan(2))));
+  receipt.back() = static_cast<char>(receipt.back() ^ 1);
+  const Ended refused = run({"verify", "--json", "-"}, receipt);
+  EXPECT_EQ(refused.exit, 7);
+  EXPECT_EQ(text_of(parsed(refused.output), "event"), "error");
+  EXPECT_EQ(text_of(parsed(refused.output), "reason"), "verify");
+  EXPECT_NE(refused.errors.find("the result's signature does not hold"), std::string::npos) << refused.errors;
+  const TemporaryDirectory directory;
+  EXPECT_EQ(run({"verify", directory.file("none")}).exit, 2);
+  EXPECT_EQ(run({"verify", directory.path()}).exit, 2);
+  EXPECT_EQ(run({"verify"}).exit, 2);
+}
+
+TEST(Program, TakesAReceiptOfATaskForAnybodyOnlyWhenTold) {
+  const KeyPair asking = requester();
+  const std::string task =
+      R"({"task_id":"7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b","task_type":"inference","input":{"temperature":1e-9,"messages":)"
+      R"([{"role":"user","content":"one\ntwo"}]},"timestamp":"2026-01-17T10:30:00Z"})";
+  TaskResult result = parse_result(as_bytes(result_payload)).value();
+  result.task_sha256 = task_hash(as_bytes(task));
+  result.text = "a line\nasked by nobody\x1b[2J";
+  const Bytes bytes =
+      make_receipt(seal_message(asking, MessageKind::task, task), seal_message(provider(), MessageKind::result, result.to_json()));
+  const std::string receipt(as_text(bytes));
+  const Ended refused = run({"verify", "-"}, receipt);
+  EXPECT_EQ(refused.exit, 7);
+  EXPECT_NE(refused.errors.find("--unaddressed"), std::string::npos);
+  const Ended taken = run({"verify", "--unaddressed", "-"}, receipt);
+  EXPECT_EQ(taken.exit, 0) << taken.errors;
+  EXPECT_NE(taken.output.find("\n  a line\n  asked by nobody\\x1b[2J\n"), std::string::npos) << taken.output;
+  const json::object event = parsed(run({"verify", "--unaddressed", "--json", "-"}, receipt).output);
+  EXPECT_FALSE(event.at("addressed").get_bool());
+  EXPECT_EQ(text_of(event, "prompt"), "one\ntwo");
+  EXPECT_EQ(event.at("input").get_object().at("temperature").get_double(), 1e-9);
+}
+
+TEST(Program, KeepsAnIdentityInAFile) {
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("identity");
+  const Ended made = run({"id", "--identity", file});
+  EXPECT_EQ(made.exit, 0) << made.errors;
+  EXPECT_EQ(run({"id", "--identity", file}).output, made.output);
+  EXPECT_NE(run({"id"}).output, made.output);
+  std::filesystem::permissions(file, std::filesystem::perms::group_read, std::filesystem::perm_options::add);
+  const Ended refused = run({"id", "--identity", file});
+  EXPECT_EQ(refused.exit, 2);
+  EXPECT_NE(refused.errors.find("chmod 600 " + file), std::string::npos) << refused.errors;
 }
 
 /// Two agents of the library, on real sockets, each on a thread of its own.

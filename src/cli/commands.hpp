@@ -1,6 +1,7 @@
 #pragma once
 // The commands, each in a file of its own. main.cpp fills in the options from the command line.
 
+#include "base/time.hpp"
 #include "cli/console.hpp"
 #include "wire/multiaddr.hpp"
 
@@ -13,6 +14,7 @@ namespace p2p::cli {
 
 struct CommonOptions {
   bool json = false;
+  std::string identity;  // key file; empty: a new identity
   std::string log_level = "warn";
   std::string muxers = "yamux,mplex";
   std::vector<std::string> interfaces;
@@ -28,35 +30,64 @@ PeerName parse_peer(const std::string& text);
 
 struct ServeOptions : CommonOptions {
   std::vector<std::string> listen;
-  std::string executor = "mock";
+  std::vector<std::string> executors;
+  std::string as;
+  std::vector<std::string> command;
+  bool worker = false;
+  std::string openai_key_file;
   std::optional<std::size_t> slots;
   std::size_t queue = 16;
-  double grace_s = 10;
+  Duration max_time = std::chrono::minutes(10);
+  std::optional<std::uint64_t> max_input;
+  std::optional<std::uint64_t> max_output;
+  Duration grace = std::chrono::seconds(10);
+  std::vector<std::string> allow;
+  std::string allow_file;
+  bool allow_any = false;
+  std::string receipts;
+  std::uint64_t receipts_max = std::uint64_t{1} << 30;
   bool no_mdns = false;
 };
 
 struct RunOptions : CommonOptions {
   std::optional<std::string> prompt;
   std::vector<std::string> peers;
-  bool stream = false;
-  double wait_s = 5;
-  double timeout_s = 600;
+  std::string task_type = "inference";
+  std::optional<std::string> model;
+  std::optional<std::string> system;
+  std::optional<std::uint64_t> max_tokens;
+  std::optional<double> temperature;
+  std::optional<std::int64_t> seed;
+  std::string input;  // file
+  std::optional<bool> stream;
+  std::string receipt;  // file
+  unsigned retries = 0;
+  Duration wait = std::chrono::seconds(5);
+  Duration timeout = std::chrono::minutes(10);
 };
 
-struct PeersOptions : CommonOptions {
-  double wait_s = 5;
+struct SurveyOptions : CommonOptions {
+  Duration wait = std::chrono::seconds(5);
 };
 
 struct PingOptions : CommonOptions {
   std::string peer;
   std::optional<unsigned> count;
-  double wait_s = 5;
+  Duration wait = std::chrono::seconds(5);
+};
+
+struct VerifyOptions {
+  std::string file;
+  bool unaddressed = false;
+  bool json = false;
 };
 
 Exit serve(const ServeOptions& options);
 Exit run(const RunOptions& options);
-Exit peers(const PeersOptions& options);
+Exit peers(const SurveyOptions& options);
+Exit models(const SurveyOptions& options);
 Exit ping(const PingOptions& options);
 Exit id(const CommonOptions& options);
+Exit verify(const VerifyOptions& options);
 
 }  // namespace p2p::cli

@@ -49,7 +49,7 @@ std::string_view reason_of(Exit exit) {
   }
 }
 
-// As Boost.JSON writes it, but numbers with a fraction as people read them: 0.146 and not 1.46E-1.
+// As Boost.JSON writes it, but numbers of up to three decimals as people read them: 0.146 and not 1.46E-1.
 void write_json(std::string& out, const boost::json::value& value) {
   if (const boost::json::object* const object = value.if_object()) {
     out += '{';
@@ -62,7 +62,7 @@ void write_json(std::string& out, const boost::json::value& value) {
   } else if (const double* const number = value.if_double()) {
     char digits[64];
     std::snprintf(digits, sizeof digits, "%.3f", *number);
-    out += digits;
+    out += std::strtod(digits, nullptr) == *number ? std::string(digits) : boost::json::serialize(value);
   } else {
     out += boost::json::serialize(value);
   }
@@ -121,8 +121,10 @@ std::string escaped(std::string_view text, bool lines) {
   return out;
 }
 
-Console::Console(bool json)
-    : json_(json), terminal_(isatty(STDOUT_FILENO) != 0), colours_(terminal_ && std::getenv("NO_COLOR") == nullptr) {}
+bool output_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
+bool errors_are_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+Console::Console(bool json) : json_(json), terminal_(output_is_terminal()), colours_(terminal_ && std::getenv("NO_COLOR") == nullptr) {}
 
 void Console::event(const boost::json::object& event) const {
   if (!json_) return;
@@ -145,6 +147,12 @@ void Console::output(std::string_view text) const {
   std::fflush(stdout);
 }
 
+void Console::remark(std::string_view text) const {
+  if (json_ || !errors_are_terminal()) return;
+  const bool plain = std::getenv("NO_COLOR") != nullptr;
+  std::fprintf(stderr, "%s%s%s\n", plain ? "" : "\x1b[2m", escaped(text).c_str(), plain ? "" : "\x1b[0m");
+}
+
 void Console::failure(const Failure& failure) const {
   std::fprintf(stderr, "p2p-agent: %s\n", escaped(failure.what()).c_str());
   if (failure.told) return;
@@ -163,7 +171,5 @@ std::unique_ptr<Logger> make_logger(const std::string& level) {
 }
 
 double milliseconds_of(Duration duration) { return std::round(std::chrono::duration<double, std::micro>(duration).count()) / 1000; }
-
-Duration seconds_of(double seconds) { return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds)); }
 
 }  // namespace p2p::cli

@@ -53,6 +53,8 @@ class Console {
   void line(std::string_view text) const;
   /// A task's output, as it is; escaped when it goes to a terminal. Nothing with --json.
   void output(std::string_view text) const;
+  /// A line on standard error for somebody at a terminal, dimmed; nothing elsewhere or with --json.
+  void remark(std::string_view text) const;
   /// The sentence on standard error, and with --json the error event on standard output.
   void failure(const Failure& failure) const;
   std::string bold(std::string_view text) const;
@@ -67,9 +69,11 @@ class Console {
 /// Logs to standard error. `level` is trace, debug, info, warn, error or off; throws Failure for another.
 std::unique_ptr<Logger> make_logger(const std::string& level);
 
+/// Whether somebody at a terminal reads standard output, or standard error.
+bool output_is_terminal();
+bool errors_are_terminal();
+
 /// `number` with at most three digits behind the point, as JSON and people read milliseconds.
 double milliseconds_of(Duration duration);
-/// A duration as the command line gives it.
-Duration seconds_of(double seconds);
 
 }  // namespace p2p::cli

@@ -1,10 +1,15 @@
 #include "cli/commands.hpp"
+#include "cli/units.hpp"
+#include "executors/registry.hpp"
 #include "network/agent.hpp"
 #include "task/message.hpp"
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <map>
 
 namespace {
 
@@ -16,9 +21,14 @@ constexpr const char* exit_codes =
     "4 connection failed or ended without a result, 5 the result is not 'completed',\n"
     "6 out of time, 7 something did not verify, 130 interrupted.";
 
-void add_common(CLI::App& command, CommonOptions& options, bool network = true) {
+void add_identity(CLI::App& command, CommonOptions& options) {
+  command.add_option("--identity", options.identity, "The key to be known by, made on first use (default: a new one each time)")
+      ->type_name("FILE");
+}
+
+void add_common(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "Print one JSON object a line");
-  if (!network) return;
+  add_identity(command, options);
   command.add_option("--muxer", options.muxers, "Muxers in order of preference: yamux,mplex or one of them")
       ->capture_default_str()
       ->type_name("LIST");
@@ -31,8 +41,32 @@ void add_common(CLI::App& command, CommonOptions& options, bool network = true) 
       ->type_name("LEVEL");
 }
 
-CLI::Option* add_seconds(CLI::App& command, const char* name, double& value, const char* description, double least = 0) {
-  return command.add_option(name, value, description)->capture_default_str()->check(CLI::Range(least, 86400.0))->type_name("SECONDS");
+/// An option whose value is read by `parse`, which gives nothing for a text that cannot be right.
+template <class Value, class Parse>
+CLI::Option* add_parsed(CLI::App& command, const char* name, Value& value, Parse parse, const char* description, const char* hint) {
+  const auto read = [&value, parse, hint](const std::string& text) {
+    const auto parsed = parse(text);
+    if (!parsed) throw CLI::ValidationError("'" + text + "': give " + hint);
+    value = *parsed;
+  };
+  return command.add_option_function<std::string>(name, read, description);
+}
+
+CLI::Option* add_duration(CLI::App& command, const char* name, Duration& value, const char* description, const char* standard,
+                          Duration least = Duration::zero()) {
+  const auto parse = [least](const std::string& text) {
+    const std::optional<Duration> duration = parse_duration(text);
+    return duration && *duration >= least ? duration : std::nullopt;
+  };
+  return add_parsed(command, name, value, parse, description, "a time such as 30, 500ms, 30s, 5m or 1h, of at most a day")
+      ->default_str(standard)
+      ->type_name("TIME");
+}
+
+template <class Value>
+CLI::Option* add_size(CLI::App& command, const char* name, Value& value, const char* description) {
+  const auto parse = [](const std::string& text) { return parse_size(text); };
+  return add_parsed(command, name, value, parse, description, "a size in bytes, such as 4096, 64K, 2M or 1G")->type_name("SIZE");
 }
 
 std::string version() {
@@ -50,37 +84,77 @@ int main_of(int argc, char** argv) {
 
   ServeOptions serve_options;
   CLI::App* const serve_command = app.add_subcommand("serve", "Run tasks for others, until interrupted");
-  serve_command->add_option("--listen", serve_options.listen, "Listen here (default: every interface, a free port); repeatable")
-      ->type_name("MULTIADDR")
+  serve_command
+      ->add_option("--executor", serve_options.executors,
+                   "What runs tasks (default: mock), repeatable: " + executor_kinds() + "; [TYPE=] before it for another task type")
+      ->type_name("SPEC")
       ->allow_extra_args(false);
-  serve_command->add_option("--executor", serve_options.executor, "mock, or mock:delay=MS,pieces=N")
-      ->capture_default_str()
-      ->type_name("SPEC");
-  serve_command->add_option("--slots", serve_options.slots, "Tasks that run at once (default: one a core)")
+  serve_command->add_option("--as", serve_options.as, "The name of the command behind `--`, which others ask for as a model")
+      ->type_name("NAME");
+  serve_command->add_flag("--worker", serve_options.worker, "That command stays, and gets its tasks as lines of JSON");
+  serve_command->add_option("COMMAND", serve_options.command, "After `--`: a program and its arguments, run without a shell")
+      ->type_name("PROGRAM ARG...");
+  serve_command->add_option("--allow", serve_options.allow, "Only this peer may ask; repeatable")
+      ->type_name("PEERID")
+      ->allow_extra_args(false);
+  serve_command->add_option("--allow-file", serve_options.allow_file, "Only the peers in this file may ask; read again on SIGHUP")
+      ->type_name("FILE");
+  serve_command->add_flag("--allow-any", serve_options.allow_any, "Everyone on the network may ask");
+  serve_command->add_option("--slots", serve_options.slots, "Tasks that run at once, of each executor (default: what suits it)")
       ->check(CLI::Range(1, 10000))
       ->type_name("N");
-  serve_command->add_option("--queue", serve_options.queue, "Tasks that may wait")
+  serve_command->add_option("--queue", serve_options.queue, "Tasks that may wait, of each executor")
       ->capture_default_str()
       ->check(CLI::Range(0, 10000))
       ->type_name("N");
-  add_seconds(*serve_command, "--grace", serve_options.grace_s, "How long running tasks may go on after the first signal");
+  add_duration(*serve_command, "--max-time", serve_options.max_time, "How long a task may take, whatever it asks for", "10m",
+               std::chrono::milliseconds(1));
+  add_size(*serve_command, "--max-input", serve_options.max_input, "Size of a task (default: 4M)");
+  add_size(*serve_command, "--max-output", serve_options.max_output, "Size of an output (default: 2M for commands)");
+  add_size(*serve_command, "--receipts-max", serve_options.receipts_max, "Size of all receipts; when it is reached, tasks are refused")
+      ->default_str("1G");
+  serve_command->add_option("--receipts", serve_options.receipts, "Keep a receipt of every result in this directory")->type_name("DIR");
+  serve_command->add_option("--openai-key-file", serve_options.openai_key_file, "The key for openai (default: $OPENAI_API_KEY)")
+      ->type_name("FILE");
+  add_duration(*serve_command, "--grace", serve_options.grace, "How long running tasks may go on after the first signal", "10s");
+  serve_command->add_option("--listen", serve_options.listen, "Listen here (default: every interface, a free port); repeatable")
+      ->type_name("MULTIADDR")
+      ->allow_extra_args(false);
   serve_command->add_flag("--no-mdns", serve_options.no_mdns, "Neither announce this agent nor look for others");
   add_common(*serve_command, serve_options);
 
   RunOptions run_options;
   CLI::App* const run_command = app.add_subcommand("run", "Have a task run by an agent on the network and print its output");
   run_command->add_option("PROMPT", run_options.prompt, "The prompt; - or none reads it from standard input");
+  run_command->add_option("--model", run_options.model, "The model, or the command, to ask for (default: the provider's first)")
+      ->type_name("NAME");
+  run_command->add_option("--system", run_options.system, "What a model is told before the prompt")->type_name("TEXT");
+  run_command->add_option("--max-tokens", run_options.max_tokens, "Tokens of output at most")->type_name("N");
+  run_command->add_option("--temperature", run_options.temperature, "0 for the likeliest output, more for more variety")->type_name("X");
+  run_command->add_option("--seed", run_options.seed, "For the same output again, where the model can")->type_name("N");
+  run_command->add_option("--input", run_options.input, "The task's whole input as JSON, - for standard input")->type_name("FILE");
+  run_command->add_option("--type", run_options.task_type, "The task's type")->capture_default_str()->type_name("TYPE");
   run_command->add_option("--peer", run_options.peers, "Ask this peer alone; repeatable, tried in order")
       ->type_name("MULTIADDR|PEERID")
       ->allow_extra_args(false);
-  run_command->add_flag("--stream", run_options.stream, "Print the output as it comes");
-  add_seconds(*run_command, "--wait", run_options.wait_s, "How long to look for a peer");
-  add_seconds(*run_command, "--timeout", run_options.timeout_s, "How long the task may take", 0.001);
+  run_command->add_flag("--stream,!--no-stream", run_options.stream, "Print the output as it comes (default: on a terminal)");
+  run_command->add_option("--receipt", run_options.receipt, "Keep what proves the answer; `p2p-agent verify` checks it")->type_name("FILE");
+  run_command->add_option("--retries", run_options.retries, "Try again after a broken connection, or when the provider is busy")
+      ->capture_default_str()
+      ->check(CLI::Range(0U, 1000U))
+      ->type_name("N");
+  add_duration(*run_command, "--wait", run_options.wait, "How long to look for a peer", "5s");
+  add_duration(*run_command, "--timeout", run_options.timeout, "How long the task may take", "10m", std::chrono::milliseconds(1));
   add_common(*run_command, run_options);
 
-  PeersOptions peers_options;
+  SurveyOptions models_options;
+  CLI::App* const models_command = app.add_subcommand("models", "List the models on the network, who has them and how busy they are");
+  add_duration(*models_command, "--wait", models_options.wait, "How long to look", "5s");
+  add_common(*models_command, models_options);
+
+  SurveyOptions peers_options;
   CLI::App* const peers_command = app.add_subcommand("peers", "List the agents on the network and what they execute");
-  add_seconds(*peers_command, "--wait", peers_options.wait_s, "How long to look");
+  add_duration(*peers_command, "--wait", peers_options.wait, "How long to look", "5s");
   add_common(*peers_command, peers_options);
 
   PingOptions ping_options;
@@ -89,25 +163,35 @@ int main_of(int argc, char** argv) {
   ping_command->add_option("--count", ping_options.count, "Stop after so many (default: when interrupted)")
       ->check(CLI::Range(1U, 1000000000U))
       ->type_name("N");
-  add_seconds(*ping_command, "--wait", ping_options.wait_s, "How long to look for a peer named by its PeerId");
+  add_duration(*ping_command, "--wait", ping_options.wait, "How long to look for a peer named by its PeerId", "5s");
   add_common(*ping_command, ping_options);
 
   CommonOptions id_options;
-  CLI::App* const id_command = app.add_subcommand("id", "Make an identity and show its PeerId");
-  add_common(*id_command, id_options, false);
+  CLI::App* const id_command = app.add_subcommand("id", "Show the PeerId of an identity");
+  id_command->add_flag("--json", id_options.json, "Print one JSON object a line");
+  add_identity(*id_command, id_options);
 
-  for (CLI::App* const command : {serve_command, run_command, peers_command, ping_command, id_command}) command->footer(exit_codes);
+  VerifyOptions verify_options;
+  CLI::App* const verify_command = app.add_subcommand("verify", "Check a receipt: who asked whom what, and what came back");
+  verify_command->add_option("FILE", verify_options.file, "The receipt; - reads it from standard input")->required();
+  verify_command->add_flag("--unaddressed", verify_options.unaddressed,
+                           "Accept a task that names no recipient: it does not prove who was asked");
+  verify_command->add_flag("--json", verify_options.json, "Print one JSON object");
+
+  const std::map<CLI::App*, std::function<Exit()>> commands{
+      {serve_command, [&] { return serve(serve_options); }},    {run_command, [&] { return run(run_options); }},
+      {models_command, [&] { return models(models_options); }}, {peers_command, [&] { return peers(peers_options); }},
+      {ping_command, [&] { return cli::ping(ping_options); }},  {id_command, [&] { return cli::id(id_options); }},
+      {verify_command, [&] { return verify(verify_options); }},
+  };
+  for (const auto& [command, call] : commands) command->footer(exit_codes);
 
   // Which form errors take must be known even when the command line cannot be read.
   bool json = false;
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) json = json || std::string_view(argv[i]) == "--json";
   try {
     app.parse(argc, argv);
-    if (serve_command->parsed()) return static_cast<int>(serve(serve_options));
-    if (run_command->parsed()) return static_cast<int>(run(run_options));
-    if (peers_command->parsed()) return static_cast<int>(peers(peers_options));
-    if (ping_command->parsed()) return static_cast<int>(cli::ping(ping_options));
-    return static_cast<int>(cli::id(id_options));
+    return static_cast<int>(commands.at(app.get_subcommands().front())());
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     Console(json).failure({Exit::usage, std::string(error.what()) + "; `p2p-agent --help` shows what there is"});
@@ -127,4 +211,7 @@ int main_of(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) { return main_of(argc, argv); }
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error
+  return main_of(argc, argv);
+}

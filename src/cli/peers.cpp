@@ -1,5 +1,4 @@
-#include "cli/session.hpp"
-#include "task/manager.hpp"
+#include "cli/survey.hpp"
 
 #include <boost/json/array.hpp>
 
@@ -8,85 +7,109 @@ namespace {
 
 namespace json = boost::json;
 
-struct Listed {
-  std::vector<Multiaddr> addresses;
-  std::string agent;
-  std::optional<Info> info;
-  std::string problem;
-};
+json::array strings(const std::vector<std::string>& list) { return json::array(list.begin(), list.end()); }
 
-/// Everything that can be learned of one peer; what cannot is its problem.
-Awaitable<Listed> ask(Agent& agent, PeerId peer) {
-  Listed listed;
-  listed.addresses = agent.discovered_addresses(peer);
-  try {
-    co_await agent.connect(peer);
-    listed.agent = (co_await agent.identify(peer)).agent_version;
-    TaskManager manager(agent);
-    listed.info = co_await manager.info(peer);
-  } catch (const boost::system::system_error& error) {
-    if (!is(error, Errc::unsupported)) listed.problem = message_of(error);
-  }
-  co_return listed;
+json::object queue_of(const Info& info) {
+  return {{"running", info.running}, {"waiting", info.waiting}, {"slots", info.slots}, {"capacity", info.capacity}};
 }
 
-void show(const Console& console, const PeerId& peer, const Listed& listed) {
-  json::object event{{"event", "peer"}, {"peer", peer.text()}};
+std::string load_of(const Info& info) {
+  return std::to_string(info.running) + " of " + std::to_string(info.slots) + " running, " + std::to_string(info.waiting) + " waiting";
+}
+
+void show_peer(Session& session, const Surveyed& answer, const std::string& agent) {
+  const Console& console = session.console();
+  json::object event{{"event", "peer"}, {"peer", answer.peer.text()}};
   json::array& addresses = event["addrs"].emplace_array();
-  for (const Multiaddr& address : listed.addresses) addresses.push_back(json::string(address.with_peer_id(peer).text()));
-  if (!listed.agent.empty()) event["agent"] = listed.agent;
-  std::string executes;
+  for (const Multiaddr& address : answer.addresses) addresses.push_back(json::string(address.with_peer_id(answer.peer).text()));
+  if (!agent.empty()) event["agent"] = agent;
+  std::vector<std::string> lines;
   json::array& executors = event["executors"].emplace_array();
-  if (listed.info) {
-    for (const Offer& offer : listed.info->executors) {
-      executors.push_back({{"task_type", offer.task_type},
-                           {"executor", offer.executor},
-                           {"models", json::array(offer.models.begin(), offer.models.end())}});
-      executes += (executes.empty() ? "" : ", ") + offer.task_type + " with " + offer.executor;
-      for (const std::string& model : offer.models) executes += " " + model;
+  if (answer.info) {
+    for (const Offer& offer : answer.info->executors) {
+      executors.push_back({{"task_type", offer.task_type}, {"executor", offer.executor}, {"models", strings(offer.models)}});
+      lines.push_back(offer.task_type + " with " + offer.executor);
+      for (const std::string& model : offer.models) lines.back() += " " + model;
     }
-    event["queue"] = json::object{{"running", listed.info->running},
-                                  {"waiting", listed.info->waiting},
-                                  {"slots", listed.info->slots},
-                                  {"capacity", listed.info->capacity}};
-    executes += "; " + std::to_string(listed.info->running) + " running, " + std::to_string(listed.info->waiting) + " waiting";
-  } else {
-    executes = listed.problem.empty() ? "no tasks" : listed.problem;
+    event["queue"] = queue_of(*answer.info);
+    if (answer.info->name) event["name"] = *answer.info->name;
+    if (answer.info->may_ask) event["may_ask"] = *answer.info->may_ask;
+    if (!lines.empty()) lines.push_back(load_of(*answer.info));
+    if (answer.info->may_ask == false) lines.emplace_back("does not run tasks for you");
+  } else if (answer.failure) {
+    event["problem"] = answer.failure->what();
+    lines.emplace_back(answer.failure->what());
   }
-  if (!listed.problem.empty()) event["problem"] = listed.problem;
+  if (lines.empty()) lines.emplace_back("no tasks");
   console.event(event);
-  console.line(console.bold(peer.text()) + "  " + escaped(listed.agent));
-  console.line("  " + escaped(executes));
-  for (const Multiaddr& address : listed.addresses) console.line("  " + address.text());
+  console.line(console.bold(answer.peer.text()) + "  " + escaped(agent));
+  for (const std::string& line : lines) console.line("  " + escaped(line));
+  for (const Multiaddr& address : answer.addresses) console.line("  " + address.text());
 }
 
-}  // namespace
+void show_models(const Console& console, const Surveyed& answer) {
+  if (!answer.info) return;
+  for (const Offer& offer : answer.info->executors) {
+    // An executor without models answers to its own name.
+    const std::vector<std::string> models = offer.models.empty() ? std::vector(1, offer.executor) : offer.models;
+    for (const std::string& model : models) {
+      json::object event{{"event", "model"},           {"model", model},
+                         {"peer", answer.peer.text()}, {"task_type", offer.task_type},
+                         {"executor", offer.executor}, {"queue", queue_of(*answer.info)}};
+      if (answer.info->name) event["name"] = *answer.info->name;
+      console.event(event);
+      std::string shown = escaped(model);
+      if (shown.size() < 24) shown.resize(24, ' ');
+      console.line(console.bold(shown) + "  " + (answer.info->name ? escaped(*answer.info->name) + " " : "") + answer.peer.text() + "  " +
+                   escaped(offer.executor) + (offer.task_type == inference ? "" : ", " + escaped(offer.task_type)) + "  " +
+                   load_of(*answer.info));
+    }
+  }
+}
 
-Exit peers(const PeersOptions& options) {
+/// Shows every peer that is found in time as soon as it has answered.
+Exit survey(const SurveyOptions& options, const std::function<Awaitable<void>(Session& session, Surveyed answer)>& show) {
   Session session(options, true);
   const auto work = [&]() -> Awaitable<Exit> {
-    const Time deadline = session.now() + seconds_of(options.wait_s);
-    TaskGroup asking(session.system().loop());
+    Survey survey(session, session.now() + options.wait);
     std::size_t found = 0;
     std::exception_ptr interrupted;
-    const auto ask_and_show = [&session](PeerId peer) -> Awaitable<void> {
-      const Listed listed = co_await ask(session.agent(), peer);
-      show(session.console(), peer, listed);
-    };
     try {
-      while (const std::optional<PeerId> peer = co_await session.next_discovered(deadline)) {
+      while (std::optional<Surveyed> answer = co_await survey.next(Time::max())) {
         ++found;
-        asking.spawn(ask_and_show(*peer));
+        co_await show(session, *std::move(answer));
       }
     } catch (const boost::system::system_error&) {
       interrupted = std::current_exception();
     }
-    co_await asking.join();
+    session.agent().close();
+    co_await survey.join();
     if (interrupted) std::rethrow_exception(interrupted);
     if (found == 0) throw session.nobody();
     co_return Exit::done;
   };
   return session.run(work);
+}
+
+}  // namespace
+
+Exit peers(const SurveyOptions& options) {
+  return survey(options, [](Session& session, Surveyed answer) -> Awaitable<void> {
+    std::string agent;
+    try {
+      agent = (co_await session.agent().identify(answer.peer)).agent_version;
+    } catch (const boost::system::system_error&) {
+      // no connection, as the answer says, or it says nothing of itself
+    }
+    show_peer(session, answer, agent);
+  });
+}
+
+Exit models(const SurveyOptions& options) {
+  return survey(options, [](Session& session, Surveyed answer) -> Awaitable<void> {
+    show_models(session.console(), answer);
+    co_return;
+  });
 }
 
 }  // namespace p2p::cli

@@ -1,6 +1,7 @@
 #include "cli/session.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace p2p::cli {
@@ -23,7 +24,7 @@ Exit ping(const PingOptions& options) {
   std::size_t sent = 0;
 
   const auto work = [&]() -> Awaitable<Exit> {
-    const Time deadline = session.now() + seconds_of(options.wait_s);
+    const Time deadline = session.now() + options.wait;
     std::optional<Failure> failure;
     PeerId peer;
     try {
@@ -55,7 +56,7 @@ Exit ping(const PingOptions& options) {
       double sum = 0;
       for (const double time : times) sum += time;
       const auto [least, most] = std::minmax_element(times.begin(), times.end());
-      const double mean = sum / static_cast<double>(times.size());
+      const double mean = std::round(1000 * sum / static_cast<double>(times.size())) / 1000;
       event["min_ms"] = *least;
       event["avg_ms"] = mean;
       event["max_ms"] = *most;

@@ -1,44 +1,97 @@
 #include "base/limits.hpp"
-#include "cli/session.hpp"
+#include "cli/survey.hpp"
+#include "task/files.hpp"
 #include "task/manager.hpp"
+#include "task/receipt.hpp"
 
 #include <unistd.h>
 #include <algorithm>
-#include <cstdio>
-#include <iostream>
-#include <iterator>
+#include <map>
 
 namespace p2p::cli {
 namespace {
 
 namespace json = boost::json;
 
+/// How long a mock's answer waits for others that were found with it: whoever runs a model goes first.
+constexpr std::chrono::milliseconds mock_patience{250};
+
+/// A file as a whole, or standard input. Throws Failure (usage) when it is more than a task can hold.
+std::string read_all(const std::string& path) {
+  const Bytes bytes =
+      path == "-" ? read_descriptor(STDIN_FILENO, limits::task_frame, "standard input") : read_file(path, limits::task_frame);
+  if (bytes.size() > limits::task_frame) throw Failure(Exit::usage, "that is more than a task can hold (4 MiB)");
+  return std::string(as_text(bytes));
+}
+
+json::object read_input(const std::string& path) {
+  const std::string text = read_all(path);
+  Result<json::object> input = parse_json(as_bytes(text));
+  if (!input) throw Failure(Exit::usage, "'" + path + "' holds no JSON object that a task can carry: " + input.error().reason);
+  return *std::move(input);
+}
+
 std::string read_prompt(const RunOptions& options) {
   if (options.prompt && *options.prompt != "-") return *options.prompt;
   if (!options.prompt && isatty(STDIN_FILENO) != 0) {
     throw Failure(Exit::usage, "there is no prompt: give one as argument, or `-` to read it from standard input");
   }
-  std::string prompt{std::istreambuf_iterator<char>(std::cin), {}};
+  std::string prompt = read_all("-");
   if (prompt.ends_with('\n')) prompt.pop_back();
   return prompt;
 }
 
+/// What the task is to work on, of a file, a prompt and the options that models understand.
+json::object make_input(const RunOptions& options) {
+  json::object input;
+  if (!options.input.empty()) input = read_input(options.input);
+  const bool inference_task = options.task_type == inference;
+  const bool complete = input.contains("prompt") || input.contains("messages") || (!options.input.empty() && !inference_task);
+  if (complete && options.prompt) throw Failure(Exit::usage, "the prompt stands in '" + options.input + "' already; give one of the two");
+  if (!complete) input["prompt"] = read_prompt(options);
+  if (options.system) {
+    json::array messages;
+    messages.push_back({{"role", "system"}, {"content", *options.system}});
+    if (json::value* const given = input.if_contains("messages"); given != nullptr && given->is_array()) {
+      for (json::value& message : given->get_array()) messages.push_back(std::move(message));
+    } else if (json::value* const prompt = input.if_contains("prompt")) {
+      messages.push_back({{"role", "user"}, {"content", std::move(*prompt)}});
+      input.erase("prompt");
+    }
+    input["messages"] = std::move(messages);
+  }
+  if (options.model) input["model"] = *options.model;
+  if (options.max_tokens) input["max_tokens"] = *options.max_tokens;
+  if (options.temperature) input["temperature"] = *options.temperature;
+  if (options.seed) input["seed"] = *options.seed;
+  return input;
+}
+
+bool has(const std::vector<std::string>& list, const std::string& text) { return std::find(list.begin(), list.end(), text) != list.end(); }
+
 /// One task, from the search for a provider to the answer on standard output.
 class Course {
  public:
-  Course(Session& session, const RunOptions& options, std::vector<PeerName> named, std::string prompt)
-      : session_(session),
-        options_(options),
-        named_(std::move(named)),
-        manager_(session.agent()),
-        task_(manager_.make_task(std::move(prompt))) {
-    task_.timeout_ms = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(options_.timeout_s * 1000));
-    task_.stream = options_.stream;
+  Course(Session& session, const RunOptions& options, std::vector<PeerName> named, json::object input)
+      : session_(session), options_(options), named_(std::move(named)), manager_(session.agent()), task_(manager_.make_task("")) {
+    if (!options_.receipt.empty()) receipt_.emplace(options_.receipt);  // what can't be written is known before anything runs
+    task_.task_type = options_.task_type;
+    task_.input = std::move(input);
+    task_.timeout_ms = std::max<std::uint64_t>(
+        1, static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout).count()));
+    task_.stream = options_.stream.value_or(output_is_terminal() && !options_.json);
+    model_ = task_.model();
   }
 
   Awaitable<Exit> go() {
     start_ = session_.now();
-    const Time deadline = start_ + seconds_of(options_.wait_s);
+    const Time deadline = start_ + options_.wait;
+    const Exit exit = named_.empty() ? co_await ask_whoever_fits(deadline) : co_await ask_named(deadline);
+    co_return exit;
+  }
+
+ private:
+  Awaitable<Exit> ask_named(Time deadline) {
     std::vector<PeerId> wanted;
     for (const PeerName& peer : named_) {
       if (!peer.address) {
@@ -47,31 +100,129 @@ class Course {
         co_return show();
       }
     }
-    while (named_.empty() || !wanted.empty()) {
+    while (!wanted.empty()) {
       const std::optional<PeerId> found = co_await session_.next_discovered(deadline);
       if (!found) break;
-      if (!named_.empty() && std::erase(wanted, *found) == 0) continue;
+      if (std::erase(wanted, *found) == 0) continue;
       if (co_await attempt({std::nullopt, *found}, deadline)) co_return show();
     }
-    throw failure_ ? *failure_ : session_.nobody(wanted.empty() ? std::nullopt : std::optional(wanted.front()));
+    throw failure_ ? *failure_ : session_.nobody(wanted.front());
   }
 
- private:
-  /// Asks one peer. False when it is not to be had, and why in failure_. From the moment that the task was sent every failure is final.
+  Awaitable<Exit> ask_whoever_fits(Time deadline) {
+    Survey survey(session_, deadline);
+    std::exception_ptr problem;
+    std::optional<Exit> exit;
+    try {
+      while (std::optional<Surveyed> provider = co_await next_fit(survey)) {
+        name_ = provider->info->name.value_or("");
+        found_ = provider->found;
+        connected_ = provider->connected;
+        if (!co_await submit(provider->peer, {})) continue;
+        exit = show();
+        break;
+      }
+    } catch (...) {
+      problem = std::current_exception();
+    }
+    session_.agent().close();
+    co_await survey.join();
+    if (problem) std::rethrow_exception(problem);
+    if (exit) co_return *exit;
+    throw nobody_fits();
+  }
+
+  /// The next provider to ask. A mock is the last of those that were found together.
+  Awaitable<std::optional<Surveyed>> next_fit(Survey& survey) {
+    while (true) {
+      const bool patient = mocks_.empty();
+      if (!patient && survey.asking() == 0) break;
+      std::optional<Surveyed> answer = co_await survey.next(patient ? Time::max() : mocks_since_ + mock_patience);
+      if (!answer) break;
+      if (answer->failure) failure_ = answer->failure;
+      if (!answer->info) continue;
+      const Fit fit = fit_of(*answer);
+      if (fit == Fit::real) {
+        survey.stop();
+        co_return answer;
+      }
+      if (fit == Fit::none) continue;
+      if (mocks_.empty()) mocks_since_ = session_.now();
+      mocks_.push_back(*std::move(answer));
+    }
+    if (mocks_.empty()) co_return std::nullopt;
+    survey.stop();
+    Surveyed mock = std::move(mocks_.front());
+    mocks_.erase(mocks_.begin());
+    co_return mock;
+  }
+
+  enum class Fit { none, mock, real };
+
+  /// Whether a peer takes the task. What those that don't have is kept, to be told.
+  Fit fit_of(const Surveyed& answer) {
+    if (answer.info->may_ask == false) {
+      refusals_.push_back(answer.peer);
+      return Fit::none;
+    }
+    Fit fit = Fit::none;
+    for (const Offer& offer : answer.info->executors) {
+      if (offer.task_type != task_.task_type) continue;
+      std::string& has_models = offered_[answer.peer.short_text()];
+      const std::vector<std::string> models = offer.models.empty() ? std::vector(1, offer.executor) : offer.models;
+      for (const std::string& model : models) has_models += (has_models.empty() ? "" : ", ") + model;
+      if (model_ && !has(models, *model_)) continue;
+      if (fit == Fit::none) fit = offer.executor == "mock" ? Fit::mock : Fit::real;
+    }
+    return fit;
+  }
+
+  Failure nobody_fits() const {
+    if (!offered_.empty()) {
+      std::string who;
+      for (const auto& [peer, models] : offered_) who += (who.empty() ? "" : "; ") + peer + " has " + models;
+      return {Exit::no_peer, "no agent here has the model '" + model_.value_or("") + "': " + who + "; name one of these with --model"};
+    }
+    if (!refusals_.empty()) {
+      const std::string self = session_.agent().id().text();
+      return {Exit::no_peer,
+              refusals_.front().text() + " does not run tasks for " + self + ": its owner may add `--allow " + self + "`" +
+                  (options_.identity.empty() ? ", and you `--identity FILE`, since this identity is a new one each time" : "")};
+    }
+    if (failure_) return *failure_;
+    Failure nobody = session_.nobody();
+    if (options_.task_type == inference) return nobody;
+    return {Exit::no_peer, std::string(nobody.what()) + " (asked for tasks of type " + options_.task_type + ")"};
+  }
+
+  /// Asks one peer that the user named. False when it is not to be had, and why in failure_.
   Awaitable<bool> attempt(PeerName peer, Time deadline) {
+    PeerId provider;
     try {
       found_ = session_.now();
-      provider_ = co_await session_.connect(peer, deadline);
+      provider = co_await session_.connect(peer, deadline);
       connected_ = session_.now();
     } catch (const boost::system::system_error& error) {
       failure_ = connect_failure_of(error);
       co_return false;
     }
+    std::vector<Multiaddr> addresses;
+    if (peer.address) addresses.push_back(*peer.address);
+    co_return co_await submit(provider, std::move(addresses));
+  }
+
+  /// As above, for a peer that is connected. From the moment that the task was sent every failure is final.
+  Awaitable<bool> submit(PeerId provider, std::vector<Multiaddr> addresses) {
+    provider_ = provider;
     bool sent = false;
     const std::function<void(const Update&)> on_update = [this](const Update& update) { show(update); };
     const std::function<void(const std::string&)> on_sent = [&sent](const std::string&) { sent = true; };
+    Retries retries;
+    retries.times = options_.retries;
+    retries.addresses = std::move(addresses);
+    retries.on_retry = [this](const std::string& why) { session_.console().remark("trying again: " + why); };
     try {
-      answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent);
+      answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent, std::move(retries));
       answered_ = session_.now();
       co_return true;
     } catch (const boost::system::system_error& error) {
@@ -96,6 +247,7 @@ class Course {
     if (update.state) event["state"] = *update.state;
     if (update.position) event["position"] = *update.position;
     session_.console().event(event);
+    if (update.position) session_.console().remark("waiting, with " + std::to_string(*update.position) + " before");
     if (!update.text) return;
     session_.console().output(*update.text);
     shown_ += *update.text;
@@ -112,23 +264,48 @@ class Course {
       if (result.error->retry_after_ms) error["retry_after_ms"] = *result.error->retry_after_ms;
     }
     event["provider"] = provider_.text();
+    if (!name_.empty()) event["name"] = name_;
     event["task_id"] = task_.task_id;
     if (!result.executor.empty()) event["executor"] = result.executor;
     if (result.model) event["model"] = *result.model;
     if (result.finish_reason) event["finish_reason"] = *result.finish_reason;
+    if (result.usage) {
+      event["usage"] = json::object{{"prompt_tokens", result.usage->prompt_tokens}, {"completion_tokens", result.usage->completion_tokens}};
+    }
     event["timings"] = json::object{{"discover_ms", milliseconds_of(found_ - start_)},
                                     {"connect_ms", milliseconds_of(connected_ - found_)},
                                     {"task_ms", milliseconds_of(answered_ - connected_)}};
     session_.console().event(event);
-    if (result.text && !options_.stream) {
+    if (result.text && !task_.stream) {
       session_.console().output(*result.text);
       shown_ = *result.text;
     }
     end_line();
+    say_who_answered();
+    keep_receipt();
     if (result.status == Status::completed) return Exit::done;
     const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " + result.error->code + ": " +
                                 std::string(cut_text(result.error->message, limits::text_shown));
     throw Failure(result.error->code == "deadline_exceeded" ? Exit::timeout : Exit::not_completed, message, true);
+  }
+
+  void keep_receipt() {
+    if (!receipt_) return;
+    try {
+      receipt_->commit(make_receipt(answer_.task_envelope, answer_.result_envelope));
+    } catch (const boost::system::system_error& error) {
+      throw Failure(Exit::usage, "the task has its result, and its receipt is not kept: " + message_of(error));
+    }
+  }
+
+  void say_who_answered() const {
+    const TaskResult& result = answer_.result;
+    if (result.executor.empty()) return;
+    std::string line = (name_.empty() ? "" : name_ + " ") + provider_.short_text() + " · " + result.executor;
+    if (result.model) line += " " + *result.model;
+    line += " · " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(answered_ - connected_).count()) + " ms";
+    if (result.executor == "mock") line += " · a mock answered, no model ran";
+    session_.console().remark(line);
   }
 
   /// Output that does not end its last line is given the line feed that a terminal and a pipe expect.
@@ -143,11 +320,18 @@ class Course {
   const std::vector<PeerName> named_;
   TaskManager manager_;
   Task task_;
+  std::optional<std::string> model_;
   PeerId provider_;
+  std::string name_;  // of the provider, where it has one
   Answer answer_;
   std::string shown_;
+  std::optional<DurableFile> receipt_;
   std::optional<Failure> failure_;
+  std::vector<Surveyed> mocks_;                 // that wait to be asked
+  std::map<std::string, std::string> offered_;  // by peer, the models of those that have another
+  std::vector<PeerId> refusals_;                // who runs nothing for us
   Time start_{};
+  Time mocks_since_{};
   Time found_{};
   Time connected_{};
   Time answered_{};
@@ -159,9 +343,9 @@ Exit run(const RunOptions& options) {
   std::vector<PeerName> named;
   for (const std::string& text : options.peers) named.push_back(parse_peer(text));
   const bool mdns = named.empty() || std::any_of(named.begin(), named.end(), [](const PeerName& peer) { return !peer.address; });
-  std::string prompt = read_prompt(options);
+  json::object input = make_input(options);
   Session session(options, mdns);
-  Course course(session, options, std::move(named), std::move(prompt));
+  Course course(session, options, std::move(named), std::move(input));
   return session.run([&course] { return course.go(); });
 }
 

@@ -1,9 +1,14 @@
 #include "cli/session.hpp"
 #include "executors/registry.hpp"
+#include "task/allow_list.hpp"
 #include "task/provider.hpp"
+#include "task/receipt_store.hpp"
 
 #include <unistd.h>
 #include <boost/json/array.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
 
 namespace p2p::cli {
 namespace {
@@ -29,15 +34,96 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
   return addresses.empty() ? everywhere(transport, options.interfaces) : addresses;
 }
 
+/// The key for OpenAI-compatible servers: of a file, or of the environment.
+std::string openai_key(const ServeOptions& options) {
+  std::string key;
+  if (!options.openai_key_file.empty()) {
+    std::ifstream file(options.openai_key_file);
+    if (!std::getline(file, key) || key.empty() || key.size() > limits::key_file) {
+      throw Failure(Exit::usage, "'" + options.openai_key_file + "' has no key in its first line");
+    }
+  } else if (const char* const given = std::getenv("OPENAI_API_KEY")) {
+    key = given;
+  }
+  while (!key.empty() && (key.back() == '\r' || key.back() == ' ')) key.pop_back();
+  return key;
+}
+
+/// The executors that the command line asks for, each with its task type; the mock when it asks for none.
+class Executors {
+ public:
+  Executors(const ServeOptions& options, const Environment& environment) {
+    ExecutorSettings settings;
+    settings.openai_key = openai_key(options);
+    if (options.max_output) settings.command_output = static_cast<std::size_t>(*options.max_output);
+    for (const std::string& text : options.executors) {
+      // A type stands before a `=` that comes before anything else.
+      const std::size_t equals = text.find('=');
+      const bool typed = equals != std::string::npos && text.find_first_of(": ") > equals;
+      const std::string type = typed ? text.substr(0, equals) : std::string(inference);
+      const std::string spec = typed ? text.substr(equals + 1) : text;
+      if (!is_task_type(type)) throw Failure(Exit::usage, "'" + type + "' is no task type: give 1 to 64 of a-z 0-9 . _ -");
+      add(type, make_executor(spec, environment, settings), needs_permission(spec));
+    }
+    if (!options.command.empty()) {
+      if (options.as.empty()) {
+        throw Failure(Exit::usage,
+                      "the command needs a name that others ask for it by: `--as NAME -- " + options.command.front() + " ...`");
+      }
+      add(std::string(inference), make_command_executor(options.as, options.command, options.worker, environment, settings), true);
+    } else if (!options.as.empty() || options.worker) {
+      throw Failure(Exit::usage, "--as and --worker go with a command: `serve --as NAME -- PROGRAM ARG...`");
+    }
+    if (owned_.empty()) add(std::string(inference), make_executor("mock", environment, settings), false);
+    if (needs_permission_ && has_mock_) {
+      throw Failure(Exit::usage, "the mock runs nothing, and would answer in the place of what does; leave it out beside a real executor");
+    }
+  }
+
+  const std::vector<Offering>& offerings() const noexcept { return offerings_; }
+  bool need_permission() const noexcept { return needs_permission_; }
+
+ private:
+  void add(std::string type, std::unique_ptr<Executor> executor, bool needs) {
+    owned_.push_back(std::move(executor));
+    offerings_.push_back({std::move(type), *owned_.back()});
+    (needs ? needs_permission_ : has_mock_) = true;
+  }
+
+  std::vector<std::unique_ptr<Executor>> owned_;
+  std::vector<Offering> offerings_;
+  bool needs_permission_ = false;
+  bool has_mock_ = false;
+};
+
+/// Who may ask. Nothing: everyone.
+std::unique_ptr<AllowList> allow_list(const ServeOptions& options, bool needed) {
+  const bool named = !options.allow.empty() || !options.allow_file.empty();
+  if (options.allow_any && named) throw Failure(Exit::usage, "--allow-any lets everyone ask; leave it or the --allow options out");
+  if (named) {
+    return std::make_unique<AllowList>(options.allow, options.allow_file.empty() ? std::nullopt : std::optional(options.allow_file));
+  }
+  if (needed && !options.allow_any) {
+    throw Failure(Exit::usage,
+                  "say who may have tasks run here: `p2p-agent serve --allow PEERID ...` with what `p2p-agent id --identity FILE` shows on "
+                  "the other machine, or `p2p-agent serve --allow-any ...` for everyone on the network");
+  }
+  return nullptr;
+}
+
 /// Tells what happens, as events or lines.
 class Narrator {
  public:
   explicit Narrator(const Console& console) : console_(console) {}
 
-  void listening(const Agent& agent, const Offer& offer) const {
+  void listening(const Agent& agent, const std::vector<Offer>& offers) const {
     const std::vector<Multiaddr> addresses = agent.addresses();
     console_.event({{"event", "listening"}, {"peer", agent.id().text()}, {"addrs", texts(addresses, agent.id())}});
-    console_.line("serving " + offer.task_type + " with " + offer.executor + " as " + console_.bold(agent.id().text()));
+    for (const Offer& offer : offers) {
+      std::string line = "serving " + offer.task_type + " with " + offer.executor;
+      for (const std::string& model : offer.models) line += " " + escaped(model);
+      console_.line(line + " as " + console_.bold(agent.id().text()));
+    }
     for (const Multiaddr& address : addresses) console_.line("  " + address.text());
   }
   AgentEvents events() const {
@@ -87,26 +173,56 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
-  const std::unique_ptr<Executor> executor = make_executor(options.executor, environment);
-  Agent agent(environment, KeyPair::generate(system.random()), agent_options, narrator.events());
-  const ProviderOptions provider_options{options.slots.value_or(executor->slots()), options.queue};
-  Provider provider(agent, *executor, provider_options, [&narrator](const TaskEvent& task) { narrator.task(task); });
+  const Executors executors(options, environment);
+  const std::unique_ptr<AllowList> allowed = allow_list(options, executors.need_permission());
+  std::unique_ptr<ReceiptStore> receipts;
+  if (!options.receipts.empty()) receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, options.receipts_max);
+
+  ProviderOptions provider_options;
+  provider_options.slots = options.slots;
+  provider_options.queue = options.queue;
+  provider_options.max_time = std::chrono::duration_cast<std::chrono::milliseconds>(options.max_time);
+  if (options.max_input) provider_options.max_input = static_cast<std::size_t>(*options.max_input);
+  if (options.max_output) provider_options.max_output = static_cast<std::size_t>(*options.max_output);
+  if (allowed) provider_options.may_ask = [&allowed](const PeerId& peer) { return allowed->allows(peer); };
+  provider_options.receipts = receipts.get();
+  Agent agent(environment, identity_of(options, system.random()), agent_options, narrator.events());
+  Provider provider(agent, executors.offerings(), provider_options, [&narrator](const TaskEvent& task) { narrator.task(task); });
 
   const auto serving = [&]() -> Awaitable<void> {
     Event stop(environment.loop);
     unsigned signals_seen = 0;
-    const Signals signals(environment.loop, [&] {
+    const std::vector<int> ending{SIGINT, SIGTERM};
+    const Signals signals(environment.loop, ending, [&] {
       ++signals_seen;
       stop.notify();
       if (signals_seen == 2) provider.hurry();
       if (signals_seen > 2) _exit(static_cast<int>(Exit::interrupted));
     });
+    const std::vector<int> hang_up{SIGHUP};
+    const Signals reloading(environment.loop, hang_up, [&] {
+      if (!allowed) return stop.notify();  // as a program that does not know the signal
+      try {
+        allowed->reload();
+      } catch (const boost::system::system_error& error) {
+        environment.log.write(Logger::Level::error, "who may ask stays as it was: " + message_of(error));
+      }
+    });
     const std::function<Awaitable<void>()> until_signalled = [&]() -> Awaitable<void> {
-      narrator.listening(agent, {std::string(inference), std::string(executor->name()), executor->models()});
+      narrator.listening(agent, provider.offers());
       co_await stop.wait();
-      co_await provider.shut_down(seconds_of(options.grace_s));
+      co_await provider.shut_down(options.grace);
     };
-    co_await agent.run(until_signalled);
+    std::exception_ptr failure;
+    try {
+      co_await agent.run(until_signalled);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (failure) {
+      co_await provider.shut_down(Duration::zero());
+      std::rethrow_exception(failure);
+    }
   };
   try {
     system.run(serving());

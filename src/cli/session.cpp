@@ -1,13 +1,18 @@
 #include "cli/session.hpp"
 
+#include "identity/key_file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 
 namespace p2p::cli {
 
 struct Signals::Set : std::enable_shared_from_this<Set> {
-  Set(const Loop& loop, std::function<void()> call) : signals(loop, SIGINT, SIGTERM), on_signal(std::move(call)) {}
+  Set(const Loop& loop, std::function<void()> call) : signals(loop), on_signal(std::move(call)) {}
 
   void wait() {
     signals.async_wait([self = shared_from_this()](const boost::system::error_code& error, int) {
@@ -21,13 +26,44 @@ struct Signals::Set : std::enable_shared_from_this<Set> {
   std::function<void()> on_signal;
 };
 
-Signals::Signals(const Loop& loop, std::function<void()> on_signal) : set_(std::make_shared<Set>(loop, std::move(on_signal))) {
+Signals::Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal)
+    : set_(std::make_shared<Set>(loop, std::move(on_signal))) {
+  for (const int number : numbers) set_->signals.add(number);
   set_->wait();
 }
 
 Signals::~Signals() {
   set_->on_signal = nullptr;
   set_->signals.cancel();
+}
+
+struct OutputWatch::Descriptor {
+  Descriptor(const Loop& loop, std::function<void()> call) : stream(loop), on_broken(std::move(call)) {}
+  boost::asio::posix::stream_descriptor stream;
+  std::function<void()> on_broken;
+};
+
+OutputWatch::OutputWatch(const Loop& loop, std::function<void()> on_broken)
+    : descriptor_(std::make_shared<Descriptor>(loop, std::move(on_broken))) {
+  struct stat kind {};
+  if (fstat(STDOUT_FILENO, &kind) != 0 || !(S_ISFIFO(kind.st_mode) || S_ISSOCK(kind.st_mode))) return;
+  const int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return;
+  descriptor_->stream.assign(copy);
+  descriptor_->stream.async_wait(boost::asio::posix::stream_descriptor::wait_error,
+                                 [descriptor = descriptor_](const boost::system::error_code& error) {
+                                   if (!error && descriptor->on_broken) descriptor->on_broken();
+                                 });
+}
+
+OutputWatch::~OutputWatch() {
+  descriptor_->on_broken = nullptr;
+  boost::system::error_code ignored;
+  descriptor_->stream.close(ignored);
+}
+
+KeyPair identity_of(const CommonOptions& options, Random& random) {
+  return options.identity.empty() ? KeyPair::generate(random) : load_or_create_key(options.identity, random);
 }
 
 PeerName parse_peer(const std::string& text) {
@@ -64,17 +100,13 @@ Session::Session(const CommonOptions& options, bool mdns)
     : console_(options.json),
       logger_(make_logger(options.log_level)),
       system_(logger_.get()),
-      agent_(system_.environment(), KeyPair::generate(system_.random()), agent_options(options, mdns)),
-      pausing_(system_.environment().clock, system_.loop()) {}
+      agent_(system_.environment(), identity_of(options, system_.random()), agent_options(options, mdns)) {}
 
 Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
   Exit exit = Exit::bug;
-  auto signals = std::make_unique<Signals>(system_.loop(), [this] {
-    if (interrupted_) _exit(static_cast<int>(Exit::interrupted));
-    interrupted_ = true;
-    pausing_.notify();
-    agent_.close();
-  });
+  const std::vector<int> ending{SIGINT, SIGTERM, SIGHUP};
+  auto signals = std::make_unique<Signals>(system_.loop(), ending, [this] { interrupt(); });
+  auto output = std::make_unique<OutputWatch>(system_.loop(), [this] { interrupt(); });
   const auto whole = [&]() -> Awaitable<void> {
     std::exception_ptr failure;
     try {
@@ -83,6 +115,7 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
       failure = std::current_exception();
     }
     signals.reset();  // they would keep the loop alive
+    output.reset();
     if (failure) std::rethrow_exception(failure);
   };
   try {
@@ -97,11 +130,10 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
   return interrupted_ ? Exit::interrupted : exit;
 }
 
-Awaitable<void> Session::pause(Duration duration) {
-  pausing_.set(now() + duration);
-  co_await pausing_.wait();
-  pausing_.clear();
-  if (interrupted_) fail(Errc::cancelled, "interrupted");
+void Session::interrupt() {
+  if (interrupted_) _exit(static_cast<int>(Exit::interrupted));
+  interrupted_ = true;
+  agent_.close();
 }
 
 Awaitable<std::optional<PeerId>> Session::next_discovered(Time deadline) {

@@ -11,10 +11,10 @@
 
 namespace p2p::cli {
 
-/// Calls `on_signal` on the loop for SIGINT and SIGTERM while it lives.
+/// Calls `on_signal` on the loop for each of some signals while it lives.
 class Signals {
  public:
-  Signals(const Loop& loop, std::function<void()> on_signal);
+  Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal);
   ~Signals();
 
  private:
@@ -22,15 +22,30 @@ class Signals {
   std::shared_ptr<Set> set_;
 };
 
+/// Calls `on_broken` on the loop when nobody reads standard output any more, if it is a pipe or socket, while it lives.
+class OutputWatch {
+ public:
+  OutputWatch(const Loop& loop, std::function<void()> on_broken);
+  ~OutputWatch();
+
+ private:
+  struct Descriptor;
+  std::shared_ptr<Descriptor> descriptor_;
+};
+
+/// The identity in the key file that the options name, or a new one.
+KeyPair identity_of(const CommonOptions& options, Random& random);
+
 /// A command's agent, which neither listens nor announces itself.
 class Session {
  public:
   /// `mdns`: whether peers must be found.
   Session(const CommonOptions& options, bool mdns);
 
-  /// Starts the agent, does `work`, stops the agent. The first signal closes the agent, which wakes `work` with an error; a second one ends
-  /// the process. Throws Failure.
+  /// Starts the agent, does `work`, stops the agent. The first signal, or the end of who reads standard output, closes the agent, which
+  /// wakes `work` with an error; a second one ends the process. Throws Failure.
   Exit run(const std::function<Awaitable<Exit>()>& work);
+  bool interrupted() const noexcept { return interrupted_; }
 
   Agent& agent() noexcept { return agent_; }
   const Console& console() const noexcept { return console_; }
@@ -41,19 +56,20 @@ class Session {
   /// system_error; Failure when it is not found.
   Awaitable<PeerId> connect(PeerName peer, Time deadline);
   /// Waits; throws when the command is interrupted meanwhile.
-  Awaitable<void> pause(Duration duration);
+  Awaitable<void> pause(Duration duration) { return agent_.pause_until(now() + duration); }
   /// The next peer that discovery finds, or nothing at `deadline`.
   Awaitable<std::optional<PeerId>> next_discovered(Time deadline);
   /// What to say when nobody was found in time.
   Failure nobody(const std::optional<PeerId>& asked = std::nullopt) const;
 
  private:
+  void interrupt();
+
   Console console_;
   std::unique_ptr<Logger> logger_;
   System system_;
   Agent agent_;
   bool interrupted_ = false;
-  Alarm pausing_;
 };
 
 }  // namespace p2p::cli

@@ -162,8 +162,9 @@ class Provider::Job final : public Course, public TaskRun {
 
   Lane& lane;
   const Time received;
-  Bytes task_envelope;  // kept for the receipt alone
-  Event turn;           // its turn came, or it is to stop
+  const Bytes task_envelope;  // kept for the receipt alone
+  const std::uint64_t receipt_size = task_envelope.empty() ? 0 : receipt_size_limit(task_envelope.size());
+  Event turn;  // its turn came, or it is to stop
   std::optional<Stop> stop;
   bool has_slot = false;
   Timer deadline;
@@ -481,7 +482,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   Lane& lane = job.lane;
   if (shutting_down_) return TaskError{"shutting_down", "the provider is going away; ask another one", {}};
   if (std::optional<TaskError> why = lane.executor.unready()) return why;
-  if (options_.receipts != nullptr && options_.receipts->full()) {
+  if (options_.receipts != nullptr && options_.receipts->full(promised_ + job.receipt_size)) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
@@ -508,6 +509,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   lane.waiting.push_back(&job);
   ++lane.shares[job.requester()].waiting;
   unfinished_.push_back(&job);
+  promised_ += job.receipt_size;
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });
@@ -576,6 +578,7 @@ Awaitable<void> Provider::go(std::shared_ptr<Job> job) {
   job->deadline.reset();
   co_await conclude(*job);
   unfinished_.remove(job.get());
+  promised_ -= job->receipt_size;
   progress_.notify();
 }
 
@@ -625,7 +628,8 @@ Awaitable<void> Provider::conclude(Job& job) {
   if (options_.receipts != nullptr && result.status != Status::rejected) {
     std::string problem;
     try {
-      co_await options_.receipts->keep(job.requester(), job.task_id, job.task_envelope, envelope);
+      const ReceiptName name{environment_.clock.date(), job.requester(), job.task_id};
+      co_await options_.receipts->keep(name, make_receipt(job.task_envelope, envelope));
     } catch (const boost::system::system_error& error) {
       problem = message_of(error);
     }

@@ -3,6 +3,7 @@
 
 #include "network/agent.hpp"
 #include "task/executor.hpp"
+#include "task/receipt_store.hpp"
 #include "task/result_memory.hpp"
 
 #include <functional>
@@ -19,16 +20,6 @@ namespace p2p {
 struct Offering {
   std::string task_type;
   Executor& executor;
-};
-
-/// Keeps what a provider answered, so that it can prove it.
-class ReceiptKeeper {
- public:
-  virtual ~ReceiptKeeper() = default;
-  /// No room for another receipt: tasks are answered with `busy`.
-  virtual bool full() const = 0;
-  /// Returns when the receipt can no longer be lost. Throws when it cannot be kept, with a message that says why; the task fails then.
-  virtual Awaitable<void> keep(PeerId requester, std::string task_id, Bytes task_envelope, Bytes result_envelope) = 0;
 };
 
 struct ProviderOptions {
@@ -120,7 +111,8 @@ class Provider {
   std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
-  std::size_t serving_ = 0;  // task streams that are open
+  std::uint64_t promised_ = 0;  // bytes of the receipts of what is not answered yet, at most
+  std::size_t serving_ = 0;     // task streams that are open
   std::uint64_t refused_ = 0;
   bool shutting_down_ = false;
   bool hurried_ = false;

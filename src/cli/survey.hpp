@@ -1,0 +1,51 @@
+#pragma once
+// Who is on the network, and what they execute: every peer that discovery finds is asked at once, so that one that hangs holds up nobody.
+
+#include "cli/session.hpp"
+#include "task/message.hpp"
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2p::cli {
+
+struct Surveyed {
+  PeerId peer;
+  std::vector<Multiaddr> addresses;
+  Time found{};
+  Time connected{};  // when it is
+  std::optional<Info> info;
+  std::optional<Failure> failure;  // why there is no info; nothing for a peer that runs no tasks
+};
+
+class Survey {
+ public:
+  /// Begins to look. The session outlives it; join() comes before its end.
+  Survey(Session& session, Time deadline);
+
+  /// The next peer that answered or failed to; nothing when there is none at `patience` or none can come any more. Throws when the
+  /// command is interrupted.
+  Awaitable<std::optional<Surveyed>> next(Time patience);
+  /// Peers found that have not answered yet.
+  std::size_t asking() const noexcept { return asking_; }
+  /// Asks no further peers.
+  void stop() noexcept { stopped_ = true; }
+  /// Returns when nothing is under way. The agent closes first.
+  Awaitable<void> join() { return group_.join(); }
+
+ private:
+  Awaitable<void> look(Time deadline);
+  Awaitable<void> ask(PeerId peer);
+
+  Session& session_;
+  std::deque<Surveyed> answers_;
+  std::size_t asking_ = 0;
+  bool looking_ = true;
+  bool stopped_ = false;
+  Alarm news_;
+  TaskGroup group_;
+};
+
+}  // namespace p2p::cli

@@ -1,0 +1,268 @@
+// serve, run and models, as users combine them.
+
+#include "support/program.hpp"
+#include "support/temporary.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+#include <map>
+#include <sstream>
+
+namespace p2p::test {
+namespace {
+
+/// The arguments of a provider whose command is a line of shell.
+std::vector<std::string> script(const std::string& name, const std::string& line, std::vector<std::string> more = {"--allow-any"}) {
+  more.insert(more.end(), {"--as", name, "--", "sh", "-c", line});
+  return more;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(Serve, RunsACommandForWhoeverAsksByItsName) {
+  Serving provider(script("shout", "tr a-z A-Z"));
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--model", "shout", "hello"}).output, "HELLO\n");
+  const Ended answer = run({"run", "--json", "--peer", provider.address, "hello"});  // it is all there is
+  EXPECT_EQ(answer.exit, 0) << answer.errors;
+  const json::object event = parsed(answer.output);
+  EXPECT_EQ(text_of(event, "executor"), "command");
+  EXPECT_EQ(text_of(event, "model"), "shout");
+  const Ended other = run({"run", "--json", "--peer", provider.address, "--model", "whisper", "hello"});
+  EXPECT_EQ(other.exit, 5);
+  EXPECT_EQ(text_of(parsed(other.output).at("error").get_object(), "code"), "unsupported_model");
+}
+
+TEST(Serve, TellsWhatACommandFailedOf) {
+  Serving provider(script("fails", "echo half; echo 'no such animal' >&2; exit 3"));
+  const Ended answer = run({"run", "--json", "--peer", provider.address, "hello"});
+  EXPECT_EQ(answer.exit, 5);
+  const json::object event = parsed(answer.output);
+  EXPECT_EQ(text_of(event, "text"), "half\n");
+  EXPECT_EQ(text_of(event.at("error").get_object(), "code"), "executor_failed");
+  const std::string message = text_of(event.at("error").get_object(), "message");
+  EXPECT_NE(message.find("no such animal"), std::string::npos) << message;
+  EXPECT_NE(message.find('3'), std::string::npos) << message;
+}
+
+TEST(Serve, EndsACommandWithTheRequester) {
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("pid");
+  Serving provider(script("sleep", "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; echo up; sleep 1000"));
+  Process requester({program, "run", "--stream", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_EQ(requester.line(), "up");
+  const pid_t command = std::stoi(content_of(file));
+  EXPECT_EQ(kill(command, 0), 0);
+  requester.signal(SIGINT);
+  EXPECT_EQ(requester.wait(), 130);
+  EXPECT_EQ(text_of(parsed(provider.process.line_with("\"task\"")), "status"), "lost");
+  // And all that it started, as soon as somebody has collected the dead.
+  EXPECT_NE(eventually([&] { return usleep(10'000), kill(-command, 0); }, [](int result) { return result != 0; }), 0);
+}
+
+TEST(Serve, EndsACommandWhenNobodyReadsItsOutput) {
+  const TemporaryDirectory directory;
+  Serving provider(script("sleep", "echo up; sleep 1000"));
+  Process requester({program, "run", "--stream", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_EQ(requester.line(), "up");
+  requester.close_output();
+  EXPECT_EQ(requester.wait(), 130);
+  EXPECT_EQ(text_of(parsed(provider.process.line_with("\"task\"")), "status"), "lost");
+}
+
+TEST(Serve, StartsRealExecutorsOnlyWhenToldWhoMayAsk) {
+  const Ended silent = run({"serve", "--as", "shout", "--", "tr", "a-z", "A-Z"});
+  EXPECT_EQ(silent.exit, 2);
+  EXPECT_NE(silent.errors.find("--allow-any"), std::string::npos);
+  EXPECT_NE(silent.errors.find("--allow PEERID"), std::string::npos);
+  const std::string somebody = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+  EXPECT_EQ(run({"serve", "--allow-any", "--allow", somebody}).exit, 2);
+  EXPECT_EQ(run({"serve", "--allow", "somebody"}).exit, 2);
+}
+
+TEST(Serve, NeverPutsTheMockBesideARealExecutor) {
+  EXPECT_EQ(run({"serve", "--allow-any", "--executor", "mock", "--executor", "command:cat"}).exit, 2);
+}
+
+TEST(Serve, RefusesWhatCannotRunWhenItStarts) {
+  const Ended missing = run({"serve", "--allow-any", "--as", "x", "--", "no-such-program-anywhere"});
+  EXPECT_EQ(missing.exit, 2);
+  EXPECT_NE(missing.errors.find("no-such-program-anywhere"), std::string::npos);
+  const Ended twice = run({"serve", "--allow-any", "--executor", "command:cat", "--executor", "command:cat -u"});
+  EXPECT_EQ(twice.exit, 2);
+  EXPECT_NE(twice.errors.find("cat"), std::string::npos);
+  EXPECT_EQ(run({"serve", "--allow-any", "--", "cat"}).exit, 2);    // it has no name
+  EXPECT_EQ(run({"serve", "--allow-any", "--as", "cat"}).exit, 2);  // and no program
+  EXPECT_EQ(run({"serve", "--executor", "Paint=mock"}).exit, 2);    // no task type
+  EXPECT_EQ(run({"serve", "--allow-any", "--executor", "command:"}).exit, 2);
+}
+
+TEST(Serve, OffersSeveralExecutorsAndTaskTypes) {
+  Serving provider(
+      {"--allow-any", "--executor", "command:cat", "--executor", "counting=command:wc -c", "--as", "shout", "--", "tr", "a-z", "A-Z"});
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--model", "shout", "hello"}).output, "HELLO\n");
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--model", "cat", "hello"}).output, "hello\n");
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--type", "counting", "hello"}).output, "5\n");
+  const Ended unnamed = run({"run", "--peer", provider.address, "hello"});
+  EXPECT_EQ(unnamed.exit, 5);
+  EXPECT_NE(unnamed.errors.find("cat, shout"), std::string::npos) << unnamed.errors;
+}
+
+TEST(Serve, LetsOnlyThoseAskWhomItAllowsAndReadsTheirListAgain) {
+  const TemporaryDirectory directory;
+  const std::string mine = directory.file("mine.key");
+  const std::string list = directory.file("allowed");
+  const std::string self = lines_of(run({"id", "--identity", mine}).output).at(0);
+  write_file(list, "# nobody yet\n");
+  Serving provider(script("shout", "tr a-z A-Z", {"--allow-file", list}));
+  const std::vector<std::string> ask{"run", "--json", "--identity", mine, "--peer", provider.address, "hello"};
+  const Ended refused = run(ask);
+  EXPECT_EQ(refused.exit, 5);
+  EXPECT_EQ(text_of(parsed(refused.output).at("error").get_object(), "code"), "not_allowed");
+  write_file(list, "# me\n" + self + "\n");
+  provider.process.signal(SIGHUP);
+  const Ended allowed = eventually([&] { return run(ask); }, [](const Ended& ended) { return ended.exit == 0; });
+  EXPECT_EQ(text_of(parsed(allowed.output), "text"), "HELLO");
+  write_file(list, "nonsense\n");
+  provider.process.signal(SIGHUP);  // and the old list stays
+  EXPECT_EQ(run(ask).exit, 0);
+  if (alone) {
+    const Ended stranger = run({"run", "hello"});
+    EXPECT_EQ(stranger.exit, 3);
+    EXPECT_NE(stranger.errors.find("--allow"), std::string::npos) << stranger.errors;
+  }
+}
+
+TEST(Serve, KeepsItsIdentityInAFile) {
+  const TemporaryDirectory directory;
+  const std::string key = directory.file("key");
+  std::string first;
+  {
+    Serving provider({"--identity", key});
+    first = provider.peer;
+  }
+  struct stat status {};
+  ASSERT_EQ(stat(key.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600U);
+  EXPECT_EQ(Serving({"--identity", key}).peer, first);
+}
+
+TEST(Receipts, OfBothSidesVerify) {
+  const TemporaryDirectory directory;
+  const std::string mine = directory.file("receipt");
+  const std::string theirs = directory.file("kept");
+  Serving provider({"--receipts", theirs});
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--receipt", mine, "hello"}).exit, 0);
+  const Ended shown = run({"verify", mine});
+  EXPECT_EQ(shown.exit, 0) << shown.errors;
+  EXPECT_NE(shown.output.find(provider.peer), std::string::npos);
+  std::vector<std::string> kept;
+  for (const auto& entry : std::filesystem::directory_iterator(theirs)) kept.push_back(entry.path());
+  ASSERT_EQ(kept.size(), 1U);
+  EXPECT_EQ(content_of(kept[0]), content_of(mine));
+  std::string altered = content_of(mine);
+  altered[altered.size() / 2] = static_cast<char>(altered[altered.size() / 2] ^ 1);
+  write_file(mine, altered);
+  EXPECT_EQ(run({"verify", mine}).exit, 7);
+  // What can't be written is known before anything runs.
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--receipt", directory.file("no/such/place"), "hello"}).exit, 2);
+}
+
+TEST(Receipts, WithoutRoomForThemTheProviderIsBusy) {
+  const TemporaryDirectory directory;
+  Serving provider({"--receipts", directory.file("kept"), "--receipts-max", "1M"});
+  const Ended answer = run({"run", "--json", "--peer", provider.address, "hello"});
+  EXPECT_EQ(answer.exit, 5);
+  EXPECT_EQ(text_of(parsed(answer.output).at("error").get_object(), "code"), "busy");
+}
+
+TEST(Run, SendsWhatModelsUnderstand) {
+  Serving provider({"--allow-any", "--as", "show", "--", "sh", "-c", "cat \"$P2P_TASK_FILE\""});
+  Ended answer =
+      run({"run", "--peer", provider.address, "--model", "show", "--max-tokens", "7", "--temperature", "0.5", "--seed", "-3", "hi"});
+  EXPECT_EQ(parsed(answer.output), parsed(R"({"prompt":"hi","model":"show","max_tokens":7,"temperature":0.5,"seed":-3})"));
+  answer = run({"run", "--peer", provider.address, "--system", "be brief", "hi"});
+  EXPECT_EQ(parsed(answer.output), parsed(R"({"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]})"));
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("input.json");
+  write_file(file, R"({"messages":[{"role":"user","content":"hi"}],"stop":["."]})");
+  answer = run({"run", "--peer", provider.address, "--system", "be brief", "--seed", "1", "--input", file});
+  EXPECT_EQ(parsed(answer.output),
+            parsed(R"({"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}],"stop":["."],"seed":1})"));
+  write_file(file, R"({"top_p":0.1})");
+  answer = run({"run", "--peer", provider.address, "--input", file, "hi"});
+  EXPECT_EQ(parsed(answer.output), parsed(R"({"top_p":0.1,"prompt":"hi"})"));
+  write_file(file, R"({"prompt":"hi"})");
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--input", file, "twice"}).exit, 2);
+  write_file(file, R"({"prompt":"hi","prompt":"ho"})");
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--input", file}).exit, 2);
+  EXPECT_EQ(run({"run", "--peer", provider.address, "--input", directory.file("none")}).exit, 2);
+}
+
+TEST(Run, AsksTheMockLast) {
+  if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
+  Serving mock;
+  Serving provider(script("shout", "tr a-z A-Z"));
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(run({"run", "hello"}).output, "HELLO\n");
+  EXPECT_EQ(run({"run", "--model", "mock", "hello"}).output, "Processed: hello\n");
+}
+
+TEST(Run, SaysWhoHasWhichModel) {
+  if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
+  Serving mock;
+  Serving provider(script("shout", "tr a-z A-Z"));
+  const Ended nobody = run({"run", "--wait", "300ms", "--model", "llama", "hello"});
+  EXPECT_EQ(nobody.exit, 3);
+  for (const std::string& part : {std::string("llama"), std::string("has shout"), std::string("has mock"), provider.peer.substr(46)}) {
+    EXPECT_NE(nobody.errors.find(part), std::string::npos) << part << " is not in " << nobody.errors;
+  }
+}
+
+TEST(Run, GivesUpWhenATypeIsNotThere) {
+  if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
+  Serving mock;
+  const Ended nobody = run({"run", "--wait", "300ms", "--type", "painting", "hello"});
+  EXPECT_EQ(nobody.exit, 3);
+  EXPECT_NE(nobody.errors.find("painting"), std::string::npos) << nobody.errors;
+}
+
+TEST(Run, TriesAgainWhenTheProviderIsBusy) {
+  Serving provider({"--executor", "mock:delay=1500", "--slots", "1", "--queue", "0"});
+  Process first({program, "run", "--peer", provider.address, "x"}, on_loopback);
+  EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
+  provider.wait_until_running();
+  const Ended second = run({"run", "--retries", "20", "--peer", provider.address, "y"});
+  EXPECT_EQ(second.exit, 0) << second.errors;
+  EXPECT_EQ(first.wait(), 0);
+}
+
+TEST(Run, TakesDurationsWithTheirUnits) {
+  Serving provider({"--executor", "mock:delay=60000"});
+  EXPECT_EQ(run({"run", "--timeout", "200ms", "--peer", provider.address, "x"}).exit, 6);
+  for (const char* const wrong : {"", "5 s", "-1", "1e3", "5d", "s", "1.2.3s", "25h", "0"}) {
+    EXPECT_EQ(run({"run", "--timeout", wrong, "--peer", provider.address, "x"}).exit, 2) << wrong;
+  }
+}
+
+TEST(Models, AreListedWithWhoHasThem) {
+  if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
+  Serving mock;
+  Serving provider(script("shout", "tr a-z A-Z"));
+  const Ended listed = run({"models", "--json", "--wait", "300ms"});
+  EXPECT_EQ(listed.exit, 0) << listed.errors;
+  std::map<std::string, std::string> who;
+  for (const std::string& line : lines_of(listed.output)) {
+    const json::object event = parsed(line);
+    EXPECT_EQ(text_of(event, "event"), "model");
+    EXPECT_EQ(event.at("queue").get_object().at("running").to_number<int>(), 0);
+    who[text_of(event, "model")] = text_of(event, "peer");
+  }
+  EXPECT_EQ(who, (std::map<std::string, std::string>{{"mock", mock.peer}, {"shout", provider.peer}}));
+}
+
+}  // namespace
+}  // namespace p2p::test
