@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,10 +21,24 @@ RELEASE = ROOT / "build" / "release"
 
 MUXERS = {"rust": ["yamux", "mplex"], "go": ["yamux"], "js": ["yamux", "mplex"]}
 STEPS = ["identify", "ping", "info", "task", "stream", "tampered", "echo"]
+COURSE = ["cancel", "codes", "conflict", "retry", "deadline"]
+RUN_COURSE = ["cancel", "codes", "busy", "break", "deadline"]
 DISCOVERIES = ["ours finds it", "it finds ours", "run finds it"]
+
+# Each with the status that it comes with, and the exit code of `p2p-agent run`. The last is one that the protocol doesn't have.
+CODES = {code: ("rejected", 5) for code in ("invalid_task", "unsupported_task_type", "unsupported_model", "wrong_recipient")}
+CODES |= {code: ("rejected", 5) for code in ("task_id_conflict", "too_large", "busy", "not_allowed", "shutting_down")}
+CODES |= {"executor_failed": ("failed", 5), "output_too_large": ("failed", 5)}
+CODES |= {"cancelled": ("cancelled", 5), "deadline_exceeded": ("cancelled", 6), "some_new_code": ("rejected", 5)}
+
+# What a provider can get wrong, and the exit code of `p2p-agent run`: 7, or 4 where there is nothing that could be wrong.
+LIES = {lie: 7 for lie in ("signature", "key", "hash", "id", "recipient", "updates", "trailing", "seq", "kind")} | {"none": 4}
 
 PROMPT = "Grüße, P2P AI! 你好 🤖"
 ANSWER = "Processed: " + PROMPT
+SLOW = "slow:20:50"  # a second, in twenty pieces
+SLOW_ANSWER = "Processed: " + SLOW
+SLOW_MOCK = "mock:delay=1000,pieces=20"
 ECHO_BYTES = 64 * 1024 * 1024
 
 # Seconds. Whoever waits for longer than this waits for something that does not come.
@@ -31,6 +46,8 @@ START_WAIT = 30  # until a program says its first line, on a busy machine
 STEP_WAIT = 70  # the programs give a step up after 60
 DISCOVER_WAIT = 25  # mDNS implementations ask at the start, and again after 10 to 20
 END_WAIT = 10
+
+ROWS_AT_ONCE = 4  # of those that mostly wait: courses and lies
 
 
 class Problem(Exception):
@@ -89,14 +106,19 @@ class Process:
             what = f"no {event} " + ("" if self.ended else f"within {wait} s ") + f"from {self.name}"
         raise Problem(what + self.last_words())
 
-    def finish(self):
-        """Waits until the program ends by itself, which must be with success."""
+    def all(self, event, **members):
+        """What has been said so far."""
+        with self.changed:
+            return [e for e in self.events if e.get("event") == event and members.items() <= e.items()]
+
+    def finish(self, expected=0):
+        """Waits until the program ends by itself, which must be with success, or with the given code."""
         try:
             code = self.child.wait(END_WAIT)
         except subprocess.TimeoutExpired:
             raise Problem(f"{self.name} does not end") from None
         self.reader.join(END_WAIT)
-        check(code == 0, f"{self.name} ended with {code}{self.last_words()}")
+        check(code == expected, f"{self.name} ended with {code}{self.last_words()}")
 
     def last_words(self):
         if self.ended:
@@ -215,6 +237,42 @@ def check_step(step, event, listening, pieces):
         check(event["bytes"] == ECHO_BYTES and re.fullmatch("[0-9a-f]{64}", event["sha256"]), f"the echo is {event}")
 
 
+def check_course(step, event, server):
+    """What a requester says of a step, and what the provider saw of it."""
+
+    def ended(**members):
+        return server.expect("task", END_WAIT, **members)
+
+    if step == "cancel":
+        check(event["updates"] >= 1, f"cancelled after {event['updates']} updates")
+        status = ended(task_id=event["task_id"])["status"]
+        check(status in ("lost", "cancelled"), f"the task was {status}, although its stream was reset")
+    elif step == "codes":
+        expected = {"invalid_task", "wrong_recipient", "unsupported_task_type", "unsupported_model"}
+        check(set(event["codes"]) == expected and event["codes"].count("invalid_task") >= 3, f"the codes are {event['codes']}")
+        for code in expected:
+            ended(status="rejected", code=code, count=event["codes"].count(code))
+    elif step == "conflict":
+        check(event["code"] == "task_id_conflict", f"the conflict is {event}")
+        ended(task_id=event["task_id"], status="completed")
+        ended(task_id=event["task_id"], status="rejected", code="task_id_conflict")
+    elif step == "retry":
+        check(event["status"] == "completed" and event["text"] == SLOW_ANSWER, f"the answer is {event}")
+        check(event["same"] is True, "the result of the first time and its repetition differ")
+        check_run_once(server, event["task_id"])
+    elif step == "deadline":
+        check(event["code"] == "deadline_exceeded", f"the deadline is {event}")
+        text = event["text"] or ""
+        check(SLOW_ANSWER.startswith(text) and text != SLOW_ANSWER, f"the partial output is '{text}'")
+        ended(task_id=event["task_id"], status="cancelled", code="deadline_exceeded")
+
+
+def check_run_once(server, task_id):
+    server.expect("task", END_WAIT, task_id=task_id, status="completed")
+    ends = [e["status"] for e in server.all("task", task_id=task_id)]
+    check(ends == ["completed"], f"the task ended {len(ends)} times: {', '.join(ends)}")
+
+
 # ---- rows
 
 
@@ -227,6 +285,11 @@ class Row:
         self.needs = needs
         self.run = run
         self.verdicts = {}
+
+    @property
+    def kind(self):
+        """Its table: a peer's name for connections, or course, lies, mdns."""
+        return self.name.split()[0]
 
     def attempt(self, unusable):
         reason = next((unusable[name] for name in self.needs if name in unusable), None)
@@ -241,7 +304,7 @@ class Row:
         return time.monotonic() - start
 
 
-def dial(dialer, listener, steps, muxer=None, pieces=3):
+def dial(dialer, listener, steps, muxer=None, pieces=3, prompt=PROMPT):
     """`dialer` does the steps towards `listener`; both are command lines without their muxers. A step that fails is not the end: another
     connection does those behind it."""
 
@@ -251,7 +314,7 @@ def dial(dialer, listener, steps, muxer=None, pieces=3):
             rest = list(steps)
             tasks = connections = 0
             while rest:
-                with Process([*dialer, "dial", listening["addrs"][0], "--do", ",".join(rest), "--prompt", PROMPT, *muxer_options(muxer)]) as client:
+                with Process([*dialer, "dial", listening["addrs"][0], "--do", ",".join(rest), "--prompt", prompt, *muxer_options(muxer)]) as client:
                     connected = client.expect("connected", START_WAIT)
                     check(connected["muxer"] in (muxer or "yamux", None), f"the muxer is {connected['muxer']}")
                     connections += 1
@@ -259,7 +322,10 @@ def dial(dialer, listener, steps, muxer=None, pieces=3):
                     while rest:
                         step = rest.pop(0)
                         try:
-                            check_step(step, client.expect(step, STEP_WAIT), listening, pieces)
+                            event = client.expect(step, STEP_WAIT)
+                            check_step(step, event, listening, pieces)
+                            check_course(step, event, server)
+                            connections += step == "retry"
                             if step in ("task", "stream"):
                                 tasks += 1
                                 server.expect("task", END_WAIT, tasks, status="completed")
@@ -316,6 +382,106 @@ def program_dials(ours, listener, muxer):
             server.stop()
 
     return run
+
+
+def program_courses(ours, listener, muxer):
+    """How `p2p-agent run` takes what can become of a task, or makes it so."""
+
+    def asking(address, *arguments):
+        return Process([ours.program, "run", "--json", *muxer_options(muxer), "--peer", address, *arguments])
+
+    def run(record):
+        with Process(listener) as server:
+            address = server.expect("listening", START_WAIT)["addrs"][0]
+
+            def cancel():
+                with asking(address, "--stream", "slow:40:100") as client:
+                    client.expect("update", STEP_WAIT, count=2)  # the first says that it runs
+                    client.child.send_signal(signal.SIGINT)
+                    client.finish(130)
+                status = server.expect("task", END_WAIT)["status"]
+                check(status in ("lost", "cancelled"), f"the task was {status}, although its requester was interrupted")
+
+            def codes():
+                for code, (status, exit_code) in CODES.items():
+                    with asking(address, "code:" + code) as client:
+                        result = client.expect("result", STEP_WAIT)
+                        client.finish(exit_code)
+                    check((result["status"], result["error"]["code"]) == (status, code), f"the result is {result}")
+
+            def busy():
+                with asking(address, "--retries", "3", "busy:2:50") as client:
+                    result = client.expect("result", STEP_WAIT)
+                    client.finish()
+                check(result["status"] == "completed", f"the result is {result}")
+                ends = [e["status"] for e in server.all("task", task_id=result["task_id"])]
+                check(ends == ["rejected", "rejected", "completed"], f"the task was {', '.join(ends)}")
+
+            def broken():
+                with asking(address, "--stream", "--retries", "3", "break:1") as client:
+                    result = client.expect("result", STEP_WAIT)
+                    client.finish()
+                texts = [e["text"] for e in client.all("update") if "text" in e]
+                check(result["status"] == "completed" and result["text"] == "Processed: break:1", f"the result is {result}")
+                check("".join(texts) == result["text"], f"the updates are {texts}")
+                check_run_once(server, result["task_id"])
+                server.expect("repeat", END_WAIT, task_id=result["task_id"])
+
+            def deadline():
+                with asking(address, "--timeout", "1", "slow:40:100") as client:
+                    result = client.expect("result", STEP_WAIT)
+                    client.finish(6)
+                check(result["error"]["code"] == "deadline_exceeded", f"the result is {result}")
+                server.expect("task", END_WAIT, task_id=result["task_id"], status="cancelled", code="deadline_exceeded")
+
+            for column, step in zip(RUN_COURSE, (cancel, codes, busy, broken, deadline)):
+                try:
+                    step()
+                    record(column, None)
+                except Problem as problem:
+                    record(column, problem)
+            server.stop()
+
+    return run
+
+
+def lies(ours, liar):
+    """`p2p-agent run` and a provider whose answers don't hold: nothing of them passes for an answer."""
+
+    def run(record):
+        for lie, exit_code in LIES.items():
+            try:
+                with Process([liar, "serve", "--lie", lie]) as server:
+                    address = server.expect("listening", START_WAIT)["addrs"][0]
+                    for options in ([], ["--stream"], ["--json"]):
+                        command = [ours.program, "run", *options, "--peer", address, PROMPT]
+                        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STEP_WAIT)
+                        case = " ".join(["run", *options])
+                        check(done.returncode == exit_code, f"{case} ends with {done.returncode}: {done.stderr.strip()}")
+                        if options == ["--stream"]:
+                            warned = "not confirmed" in done.stderr
+                            check(warned or not done.stdout, f"{case} doesn't say that its output is not confirmed: {done.stderr.strip()}")
+                        else:
+                            check("Processed" not in done.stdout, f"{case} prints '{done.stdout.strip()}'")
+                    server.stop()
+                record(lie, None)
+            except Problem as problem:
+                record(lie, problem)
+
+    return run
+
+
+def rows_of_courses(ours):
+    for peer, muxers in MUXERS.items():
+        theirs = peer_of(peer)
+        for muxer in muxers:
+            options = muxer_options(muxer)
+            group = f"course {peer} {muxer}"
+            program = [ours.program, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--executor", SLOW_MOCK]
+            yield Row(f"{group} ours dials", COURSE, [peer], dial([ours.peer], [theirs, "serve", *options], COURSE, muxer, prompt=SLOW))
+            yield Row(f"{group} {peer} dials p2p-agent", COURSE, [peer], dial([theirs], program, COURSE, muxer, prompt=SLOW))
+            yield Row(f"{group} p2p-agent dials", RUN_COURSE, [peer], program_courses(ours, [theirs, "serve", *options], muxer))
+    yield Row("lies go", list(LIES), ["go"], lies(ours, peer_of("go")))
 
 
 def rows_of_connections(ours):
@@ -491,8 +657,13 @@ def table(title, columns, rows):
 
 
 def report(rows):
-    table("connections", STEPS, [row for row in rows if not row.name.startswith("mdns")])
-    table("discovery", DISCOVERIES, [row for row in rows if row.name.startswith("mdns")])
+    def of(*kinds):
+        return [row for row in rows if row.kind in kinds]
+
+    table("connections", STEPS, of(*MUXERS))
+    table("the course of a task", [*COURSE, *(c for c in RUN_COURSE if c not in COURSE)], of("course"))
+    table("lies", list(LIES), of("lies"))
+    table("discovery", DISCOVERIES, of("mdns"))
     counts = {"✓": 0, "✗": 0, "–": 0}
     reasons = []
     for row in rows:
@@ -517,7 +688,7 @@ def main():
 
     ours = Ours((options.agent or RELEASE / "interop_agent").resolve())
     namespaces = Namespaces()
-    rows = [*rows_of_connections(ours), *rows_of_discovery(ours, namespaces)]
+    rows = [*rows_of_connections(ours), *rows_of_courses(ours), *rows_of_discovery(ours, namespaces)]
     if options.only:
         rows = [row for row in rows if any(set(words.split()) <= set(row.name.split()) for words in options.only)]
         if not rows:
@@ -527,11 +698,21 @@ def main():
     unusable = build_peers([peer for peer in MUXERS if any(peer in row.needs for row in rows)])
 
     start = time.monotonic()
+    done = 0
+
+    def attempt(row):
+        nonlocal done
+        seconds = row.attempt(unusable)
+        done += 1
+        marks = "".join(mark(row.verdicts[column]) for column in row.columns)
+        progress(f"[{done}/{len(rows)}] {row.name}: {marks} {seconds:.1f} s")
+
     try:
-        for number, row in enumerate(rows, 1):
-            seconds = row.attempt(unusable)
-            marks = "".join(mark(row.verdicts[column]) for column in row.columns)
-            progress(f"[{number}/{len(rows)}] {row.name}: {marks} {seconds:.1f} s")
+        for row in rows:
+            if row.kind not in ("course", "lies"):
+                attempt(row)
+        with ThreadPoolExecutor(ROWS_AT_ONCE) as pool:
+            list(pool.map(attempt, [row for row in rows if row.kind in ("course", "lies")]))
     finally:
         namespaces.remove()
     progress(f"done in {time.monotonic() - start:.0f} s")

@@ -29,9 +29,12 @@ using namespace p2p;
 using std::chrono::seconds;
 
 constexpr std::string_view echo_protocol = "/p2p-ai-agents/test-echo/1.0.0";
-constexpr std::string_view all_steps = "identify,ping,info,task,stream,tampered,echo";
+constexpr std::string_view usual_steps = "identify,ping,info,task,stream,tampered,echo";
+constexpr std::string_view more_steps = "cancel,retry,conflict,codes,deadline";
 constexpr seconds step_limit{60};
 constexpr seconds task_limit = step_limit - limits::result_margin;
+constexpr std::uint64_t linger_ms = 10'000;
+constexpr std::chrono::milliseconds short_deadline{500};
 constexpr std::chrono::milliseconds between_opens{250};  // js-libp2p ends an mplex connection for a sixth stream within a second
 constexpr std::size_t echo_piece = 64 * 1024;            // bytes written at once
 
@@ -41,7 +44,7 @@ struct Options {
   bool mdns = false;
   bool ipv6 = false;  // without effect: mDNS uses both families
   std::string address;
-  std::string steps{all_steps};
+  std::string steps{usual_steps};
   std::string prompt = "Hello, P2P AI!";
   std::uint64_t bytes = 64 * 1024 * 1024;
   std::string peer;
@@ -110,6 +113,107 @@ Awaitable<void> serve_echo(Stream stream) {
   stream.close_write();
 }
 
+/// Does what the prompt says (../README.md), and else what the mock does.
+class PromptedExecutor final : public Executor {
+ public:
+  explicit PromptedExecutor(Agent& agent) : agent_(agent) {}
+
+  std::string_view name() const override { return mock_.name(); }
+  std::size_t slots() const override { return 64; }  // which mostly wait
+
+  Awaitable<Outcome> run(TaskRun& run) override {
+    const std::string prompt = run.task().prompt();
+    const std::vector<std::string> words = split(prompt);
+    const std::vector<std::uint64_t> numbers = numbers_of(words);
+    if (words.size() == 2 && words[0] == "code") return end_with(run, words[1]);
+    if (words[0] == "slow" && words.size() == 3 && numbers.size() == 2 && numbers[0] > 0) {
+      return in_pieces(run, numbers[0], milliseconds(numbers[1]), 0);
+    }
+    const unsigned attempt = ++attempts_[run.task().task_id];
+    if (words[0] == "busy" && words.size() == 3 && numbers.size() == 2 && attempt <= numbers[0]) return be_busy(numbers[1]);
+    if (words[0] == "break" && words.size() == 2 && numbers.size() == 1 && numbers[0] > 0 && attempt == 1) {
+      return in_pieces(run, std::max<std::uint64_t>(3, numbers[0] + 1), milliseconds(50), numbers[0]);
+    }
+    return mock_.run(run);
+  }
+
+ private:
+  using milliseconds = std::chrono::milliseconds;
+
+  static std::vector<std::string> split(const std::string& prompt) {
+    std::vector<std::string> words(1);
+    for (const char letter : prompt) {
+      if (letter == ':') {
+        words.emplace_back();
+      } else {
+        words.back() += letter;
+      }
+    }
+    return words;
+  }
+
+  /// All but the first word, if they are numbers.
+  static std::vector<std::uint64_t> numbers_of(const std::vector<std::string>& words) {
+    std::vector<std::uint64_t> numbers;
+    for (std::size_t at = 1; at < words.size(); ++at) {
+      const std::string& word = words[at];
+      if (word.empty() || word.size() > 6 || word.find_first_not_of("0123456789") != std::string::npos) return {};
+      numbers.push_back(std::stoull(word));
+    }
+    return numbers;
+  }
+
+  static TaskError error_of(std::string code) { return {std::move(code), "the prompt asked for it", std::nullopt}; }
+
+  Awaitable<Outcome> be_busy(std::uint64_t retry_after_ms) {
+    Outcome busy;
+    busy.status = Status::rejected;
+    busy.error = error_of("busy");
+    busy.error->retry_after_ms = retry_after_ms;
+    co_return busy;
+  }
+
+  Awaitable<Outcome> end_with(TaskRun& run, std::string code) {
+    Outcome outcome;
+    outcome.error = error_of(code);
+    const bool cancelled = code == "cancelled" || code == "deadline_exceeded";
+    const bool failed = code == "executor_failed" || code == "output_too_large";
+    outcome.status = cancelled ? Status::cancelled : failed ? Status::failed : Status::rejected;
+    if (code == "busy") outcome.error->retry_after_ms = 50;
+    if (outcome.status != Status::rejected) co_await run.write("Processed: ");
+    co_return outcome;
+  }
+
+  /// Waits `pause` before each piece, and drops the connection behind the one numbered `break_after`.
+  Awaitable<Outcome> in_pieces(TaskRun& run, std::uint64_t pieces, milliseconds pause, std::uint64_t break_after) {
+    const Environment& environment = run.environment();
+    const std::string text = "Processed: " + run.task().prompt();
+    Alarm next(environment.clock, environment.loop);
+    run.on_stop([&next] { next.notify(); });
+    std::string_view rest = text;
+    for (std::uint64_t piece = 1; piece <= pieces; ++piece) {
+      const Time due = environment.clock.now() + pause;
+      while (!run.stopped() && environment.clock.now() < due) {
+        next.set(due);
+        co_await next.wait();
+      }
+      if (run.stopped()) break;
+      const std::string_view part = piece == pieces ? rest : cut_text(rest, std::max<std::size_t>(rest.size() / (pieces - piece + 1), 1));
+      rest.remove_prefix(part.size());
+      if (!part.empty()) co_await run.write(part);
+      if (piece == break_after) agent_.disconnect(run.requester());
+    }
+    run.on_stop(nullptr);
+    Outcome outcome;
+    if (run.stopped()) outcome.status = Status::cancelled;
+    co_return outcome;
+  }
+
+  Agent& agent_;
+  MockExecutor mock_{{std::chrono::milliseconds(30), 3}};  // with pauses, or the pieces would leave as one
+  std::map<std::string, unsigned> attempts_;               // by task id, for a test's few tasks
+};
+
 Awaitable<void> wait_for_signal(asio::signal_set& signals, Event& over) {
   boost::system::error_code ignored;
   co_await signals.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -155,9 +259,11 @@ void serve(const Options& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = options.mdns;
   Agent agent(system.environment(), KeyPair::generate(system.random()), agent_options, events);
-  MockExecutor executor({std::chrono::milliseconds(0), 3});
+  PromptedExecutor executor(agent);
   Provider provider(agent, executor, {}, [](const TaskEvent& task) {
-    emit({{"event", "task"}, {"task_id", task.task_id}, {"status", task.status}, {"peer", task.requester.text()}});
+    json::object event{{"event", "task"}, {"task_id", task.task_id}, {"status", task.status}, {"peer", task.requester.text()}};
+    if (!task.code.empty()) event["code"] = task.code;
+    emit(event);
   });
   agent.handle(std::string(echo_protocol), serve_echo);
   system.run(while_started(agent, [&]() -> Awaitable<void> {
@@ -169,18 +275,46 @@ void serve(const Options& options) {
 
 // ---- dial
 
+/// The system's transport, of which the last connection can be cut. Agent::disconnect() resets the streams first, and that cancels.
+class Cable final : public Transport {
+ public:
+  explicit Cable(Transport& system) : system_(system) {}
+
+  std::unique_ptr<ByteStream> dial(const Multiaddr& address) override {
+    std::unique_ptr<ByteStream> channel = system_.dial(address);
+    last_ = channel.get();
+    return channel;
+  }
+  std::unique_ptr<Listener> listen(const Multiaddr& address) override { return system_.listen(address); }
+  std::vector<Interface> interfaces() override { return system_.interfaces(); }
+
+  /// While the connection is there.
+  void cut() { last_->close(); }
+
+ private:
+  Transport& system_;
+  ByteStream* last_ = nullptr;
+};
+
 /// The steps of `dial`, over the one connection.
 class Session {
  public:
-  Session(Agent& agent, PeerId peer, const Options& options)
-      : agent_(agent), peer_(std::move(peer)), options_(options), manager_(agent), next_open_(now() + between_opens) {}
+  Session(Agent& agent, Cable& cable, const Connection& connection, const Options& options)
+      : agent_(agent),
+        cable_(cable),
+        peer_(connection.peer()),
+        options_(options),
+        manager_(agent),
+        pause_(muxer_name(connection.muxer()) == "yamux" ? Duration() : Duration(between_opens)),
+        next_open_(now() + pause_) {}
 
   Awaitable<void> step(const std::string& name) {
     static const std::map<std::string_view, Awaitable<void> (Session::*)()> steps = {
-        {"identify", &Session::identify}, {"ping", &Session::ping},         {"info", &Session::info}, {"task", &Session::task},
-        {"stream", &Session::stream},     {"tampered", &Session::tampered}, {"echo", &Session::echo}};
+        {"identify", &Session::identify}, {"ping", &Session::ping},         {"info", &Session::info},   {"task", &Session::task},
+        {"stream", &Session::stream},     {"tampered", &Session::tampered}, {"echo", &Session::echo},   {"cancel", &Session::cancel},
+        {"retry", &Session::retry},       {"conflict", &Session::conflict}, {"codes", &Session::codes}, {"deadline", &Session::deadline}};
     const auto found = steps.find(name);
-    if (found == steps.end()) fail(Errc::invalid, "the steps are " + std::string(all_steps));
+    if (found == steps.end()) fail(Errc::invalid, "the steps are " + std::string(usual_steps) + "," + std::string(more_steps));
     return (this->*found->second)();
   }
 
@@ -190,7 +324,7 @@ class Session {
   /// Waits until another stream may be opened.
   Awaitable<void> pace() {
     co_await sleep_until(agent_.environment().clock, agent_.environment().loop, next_open_);
-    next_open_ = now() + between_opens;
+    next_open_ = now() + pause_;
   }
 
   Awaitable<Stream> open(std::string_view protocol) {
@@ -258,6 +392,189 @@ class Session {
     }
     emit(event);
     if (result.error) fail(Errc::closed, "the task was " + std::string(name_of(result.status)) + ": " + result.error->message);
+  }
+
+  /// A task as it is sent. The library's own requester has no way to break the rules, or to leave in the midst of a task.
+  struct Question {
+    std::string id;
+    std::string payload;
+    Bytes envelope;
+    bool stream = false;
+  };
+  /// What came back and verified.
+  struct Reply {
+    std::optional<TaskResult> result;
+    Bytes envelope;  // the result's
+    std::string text;
+    std::uint64_t updates = 0;
+  };
+
+  Question question(const std::string& id, std::string payload, bool stream) const {
+    Bytes envelope = seal_message(agent_.identity(), MessageKind::task, payload);
+    return {id, std::move(payload), std::move(envelope), stream};
+  }
+  Question question(const Task& task) const { return question(task.task_id, task.to_json(), task.stream); }
+
+  Task streamed_task() const {
+    Task task = new_task();
+    task.stream = true;
+    return task;
+  }
+
+  Awaitable<Stream> send(const Question& asked) {
+    Stream stream = co_await open(task_protocol);
+    co_await write_frame(stream, asked.envelope);
+    co_return stream;
+  }
+
+  Awaitable<void> next(Stream& stream, const Question& asked, Reply& reply) {
+    std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
+    if (!envelope) fail(Errc::closed, "the stream ended without a result");
+    const OpenedMessage message = open_message(*envelope, peer_).value();
+    if (message.kind == MessageKind::update && asked.stream) {
+      const Update update = parse_update(message.payload).value();
+      if (update.task_id != asked.id || update.seq != reply.updates) fail(Errc::unverified, "an update of another task or place");
+      ++reply.updates;
+      reply.text += update.text.value_or("");
+      co_return;
+    }
+    if (message.kind != MessageKind::result) fail(Errc::unverified, "neither an update that was asked for nor a result");
+    TaskResult result = parse_result(message.payload).value();
+    const bool unnamed = result.status == Status::rejected && result.task_id == nil_task_id;
+    if (result.task_id != asked.id && !unnamed) fail(Errc::unverified, "the result has another task_id");
+    if (result.task_sha256 != task_hash(as_bytes(asked.payload))) fail(Errc::unverified, "the result has another task_sha256");
+    if (result.recipient != agent_.id().text()) fail(Errc::unverified, "the result is for another peer");
+    if (asked.stream && result.text && *result.text != reply.text) fail(Errc::unverified, "the updates do not add up to the output");
+    reply.result = std::move(result);
+    reply.envelope = *std::move(envelope);
+  }
+
+  Awaitable<Reply> answer_of(const Question& asked, Duration patience = step_limit) {
+    Stream stream = co_await send(asked);
+    const Timer deadline = stream.deadline(patience, "there is no result in time");
+    Reply reply;
+    while (!reply.result) co_await next(stream, asked, reply);
+    stream.close_write();
+    try {
+      if (!(co_await stream.read()).empty()) fail(Errc::unverified, "there is more behind the result");
+    } catch (const boost::system::system_error& error) {
+      if (!is(error, Errc::closed)) throw;
+    }
+    co_return reply;
+  }
+
+  Awaitable<void> first_text(Stream& stream, const Question& asked, Reply& reply) {
+    const Timer deadline = stream.deadline(step_limit, "there is no text in time");
+    while (reply.text.empty()) {
+      co_await next(stream, asked, reply);
+      if (reply.result) fail(Errc::closed, "the task ended before its first text");
+    }
+  }
+
+  static void expect(const TaskResult& result, Status status, std::string_view code) {
+    const std::string got = result.error ? result.error->code : "no error";
+    if (result.status == status && got == code) return;
+    fail(Errc::closed, std::string(name_of(result.status)) + " with " + got + " instead of " + std::string(code));
+  }
+
+  Awaitable<void> cancel() {
+    Task task = streamed_task();
+    task.linger_ms = linger_ms;  // so that only the reset can be what stops it
+    const Question asked = question(task);
+    Stream stream = co_await send(asked);
+    Reply reply;
+    co_await first_text(stream, asked, reply);
+    stream.reset();
+    // What is answered behind the reset proves that it has arrived.
+    Stream pinging = co_await open(ping_protocol);
+    co_await p2p::ping(pinging, agent_.environment().random);
+    pinging.close_write();
+    emit({{"event", "cancel"}, {"task_id", asked.id}, {"updates", reply.updates}});
+  }
+
+  /// One envelope three times: until the connection is dropped in its midst, until the result, and once more.
+  Awaitable<void> retry() {
+    Task task = streamed_task();
+    task.linger_ms = linger_ms;
+    const Question asked = question(task);
+    Stream stream = co_await send(asked);
+    Reply first;
+    co_await first_text(stream, asked, first);
+    cable_.cut();
+    try {
+      while (!(co_await stream.read()).empty()) {
+      }
+    } catch (const boost::system::system_error& error) {
+      if (!is(error, Errc::closed)) throw;
+    }
+    std::vector<Multiaddr> addresses(1, multiaddr_of(options_.address));
+    co_await agent_.connect(std::move(addresses));
+    next_open_ = now() + pause_;
+    const Reply second = co_await answer_of(asked);
+    const Reply third = co_await answer_of(asked);
+    const TaskResult& result = *second.result;
+    emit({{"event", "retry"},
+          {"task_id", asked.id},
+          {"status", name_of(result.status)},
+          {"text", result.text.value_or("")},
+          {"same", second.envelope == third.envelope}});
+    if (result.error) fail(Errc::closed, "the task was " + std::string(name_of(result.status)) + ": " + result.error->message);
+  }
+
+  Awaitable<void> conflict() {
+    Task task = new_task();
+    const Question asked = question(task);
+    const Reply first = co_await answer_of(asked);
+    if (first.result->error) fail(Errc::closed, "the first task was not completed: " + first.result->error->message);
+    task.input["prompt"] = options_.prompt + "!";
+    const Question other = question(task);
+    const Reply second = co_await answer_of(other);
+    expect(*second.result, Status::rejected, "task_id_conflict");
+    emit({{"event", "conflict"}, {"task_id", asked.id}, {"status", name_of(second.result->status)}, {"code", second.result->error->code}});
+  }
+
+  Awaitable<void> codes() {
+    struct Fault {
+      std::string_view code;
+      std::string_view member;  // that gets another value; with none the value is the whole payload
+      std::string_view value;
+      bool named = true;
+    };
+    static constexpr std::array faults = {
+        Fault{"invalid_task", "", "[]", false},
+        Fault{"invalid_task", "task_id", R"("x")", false},
+        Fault{"invalid_task", "stream", "1"},
+        Fault{"invalid_task", "timeout_ms", R"("30000")"},
+        Fault{"invalid_task", "input", R"({"prompt":"a","messages":[{"role":"user","content":"a"}]})"},
+        Fault{"wrong_recipient", "recipient", R"("12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN")"},
+        Fault{"unsupported_task_type", "task_type", R"("translation")"},
+        Fault{"unsupported_model", "input", R"({"prompt":"a","model":"no-such-model"})"},
+    };
+    json::array codes;
+    for (const Fault& fault : faults) {
+      const Task task = new_task();
+      json::object members = json::parse(task.to_json()).as_object();
+      if (!fault.member.empty()) members[fault.member] = json::parse(fault.value);
+      const Question asked = question(task.task_id, fault.member.empty() ? std::string(fault.value) : json::serialize(members), false);
+      const Reply reply = co_await answer_of(asked);
+      expect(*reply.result, Status::rejected, fault.code);
+      if (fault.named != (reply.result->task_id == asked.id)) fail(Errc::unverified, "answered for another id: " + asked.payload);
+      codes.push_back(json::string(fault.code));
+    }
+    emit({{"event", "codes"}, {"codes", codes}});
+  }
+
+  Awaitable<void> deadline() {
+    Task task = streamed_task();
+    task.timeout_ms = static_cast<std::uint64_t>(short_deadline.count());
+    const Question asked = question(task);
+    const Reply reply = co_await answer_of(asked, short_deadline + limits::result_margin);
+    expect(*reply.result, Status::cancelled, "deadline_exceeded");
+    json::object event{
+        {"event", "deadline"}, {"task_id", asked.id},     {"status", name_of(reply.result->status)}, {"code", reply.result->error->code},
+        {"text", nullptr},     {"updates", reply.updates}};
+    if (reply.result->text) event["text"] = *reply.result->text;
+    emit(event);
   }
 
   Awaitable<void> tampered() {
@@ -329,10 +646,12 @@ class Session {
   }
 
   Agent& agent_;
+  Cable& cable_;
   const PeerId peer_;
   const Options& options_;
   TaskManager manager_;
-  Time next_open_;  // identify's stream was the first
+  const Duration pause_;  // between the streams that are opened
+  Time next_open_;        // identify's stream was the first
 };
 
 void dial(const Options& options) {
@@ -343,12 +662,15 @@ void dial(const Options& options) {
   AgentOptions agent_options;
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = false;
-  Agent agent(system.environment(), KeyPair::generate(system.random()), agent_options);
+  const Environment& usual = system.environment();
+  Cable cable(usual.transport);
+  const Environment environment{usual.loop, usual.clock, usual.random, cable, usual.multicast, usual.pool, usual.log};
+  Agent agent(environment, KeyPair::generate(system.random()), agent_options);
   std::string step;
   const auto work = [&]() -> Awaitable<void> {
     const Connection* const connection = co_await agent.connect(addresses);
     emit({{"event", "connected"}, {"peer", connection->peer().text()}, {"muxer", muxer_name(connection->muxer())}});
-    Session session(agent, *expected, options);
+    Session session(agent, cable, *connection, options);
     std::istringstream steps(options.steps);
     while (std::getline(steps, step, ',')) co_await session.step(step);
   };

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -25,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
+	"github.com/multiformats/go-multiaddr"
 )
 
 const stepTimeout = 60 * time.Second
@@ -34,6 +33,7 @@ type requester struct {
 	host       host.Host
 	key        crypto.PrivKey
 	peer       peer.ID
+	addrs      []multiaddr.Multiaddr
 	identified event.Subscription
 	prompt     string
 	size       int64
@@ -47,6 +47,11 @@ var steps = map[string]func(*requester, context.Context) error{
 	"stream":   (*requester).stream,
 	"tampered": (*requester).tampered,
 	"echo":     (*requester).echo,
+	"cancel":   (*requester).cancel,
+	"retry":    (*requester).retry,
+	"conflict": (*requester).conflict,
+	"codes":    (*requester).codes,
+	"deadline": (*requester).deadline,
 }
 
 func connect(ctx context.Context, h host.Host, key crypto.PrivKey, target peer.AddrInfo) (*requester, error) {
@@ -70,7 +75,7 @@ func connect(ctx context.Context, h host.Host, key crypto.PrivKey, target peer.A
 		muxer = strings.Split(string(id), "/")[1]
 	}
 	emit("connected", "peer", target.ID, "muxer", muxer)
-	return &requester{host: h, key: key, peer: target.ID, identified: identified}, nil
+	return &requester{host: h, key: key, peer: target.ID, addrs: target.Addrs, identified: identified}, nil
 }
 
 func (r *requester) step(ctx context.Context, name string) error {
@@ -165,123 +170,14 @@ func (r *requester) info(ctx context.Context) error {
 	return nil
 }
 
-func (r *requester) task(ctx context.Context) error {
-	res, _, err := r.ask(ctx, false)
-	if err != nil {
-		return err
-	}
-	emit("task", "status", res.Status, "text", outputText(res), "executor", res.Executor)
-	return completed(res)
-}
-
-func (r *requester) stream(ctx context.Context) error {
-	res, updates, err := r.ask(ctx, true)
-	if err != nil {
-		return err
-	}
-	emit("stream", "status", res.Status, "text", outputText(res), "updates", updates)
-	return completed(res)
-}
-
-func outputText(r result) any {
-	if r.Output == nil {
-		return nil
-	}
-	return r.Output.Text
-}
-
-func completed(r result) error {
-	if r.Error == nil {
-		return nil
-	}
-	return fmt.Errorf("the task was %s: %s: %s", r.Status, r.Error.Code, r.Error.Message)
-}
-
-// newTask gives a task's id, its payload and the payload's envelope.
-func (r *requester) newTask(stream bool) (id string, payload, envelope []byte, err error) {
-	t := task{
-		ID:        uuid.NewString(),
-		Type:      "inference",
-		Input:     input{Prompt: r.prompt},
-		Timestamp: now(),
-		Recipient: r.peer.String(),
-		TimeoutMS: (stepTimeout - 2*time.Second).Milliseconds(), // so that the provider gives up before this side does
-		Stream:    stream,
-	}
-	if payload, err = json.Marshal(t); err == nil {
-		envelope, err = seal(r.key, kindTask, payload)
-	}
-	return t.ID, payload, envelope, err
-}
-
-// ask sends a task and gives its verified result, with the number of updates before it.
-func (r *requester) ask(ctx context.Context, stream bool) (result, int64, error) {
-	var none result
-	id, payload, envelope, err := r.newTask(stream)
-	if err != nil {
-		return none, 0, err
-	}
-	s, err := r.open(ctx, taskProtocol)
-	if err != nil {
-		return none, 0, err
-	}
-	defer s.Reset() // so that every way out of here but the good one cancels the task
-	if err := writeFrame(s, envelope); err != nil {
-		return none, 0, err
-	}
-	kinds := []string{kindResult}
-	if stream {
-		kinds = append(kinds, kindUpdate)
-	}
-	in := bufio.NewReader(s)
-	var text strings.Builder
-	for seq := int64(0); ; seq++ {
-		m, err := receive(in, maxFrame, r.peer, kinds...)
-		if err != nil {
-			return none, 0, fmt.Errorf("no result: %w", noEOF(err))
-		}
-		if m.kind == kindUpdate {
-			u, err := parseUpdate(m.payload, id, seq)
-			if err != nil {
-				return none, 0, fmt.Errorf("update %d: %w", seq, err)
-			}
-			text.WriteString(u.Text)
-			continue
-		}
-		res, err := parseResult(m.payload, id, payload, r.host.ID())
-		if err != nil {
-			return none, 0, fmt.Errorf("the result doesn't verify: %w", err)
-		}
-		if stream && res.Output != nil && res.Output.Text != text.String() {
-			return none, 0, fmt.Errorf("the updates add up to %q, but the output is %q", text.String(), res.Output.Text)
-		}
-		if err := s.CloseWrite(); err != nil && !errors.Is(err, network.ErrReset) {
-			return none, 0, err
-		}
-		return res, seq, ended(in)
-	}
-}
-
-// ended waits for the end of a stream, by whatever flag, and refuses anything before it.
-func ended(r io.ByteReader) error {
-	_, err := r.ReadByte()
-	if err == nil {
-		return errors.New("more bytes after the last message")
-	}
-	if err == io.EOF || errors.Is(err, network.ErrReset) {
-		return nil
-	}
-	return fmt.Errorf("no end of the stream after the last message: %w", err)
-}
-
 func (r *requester) tampered(ctx context.Context) error {
-	_, payload, envelope, err := r.newTask(false)
+	q, err := r.newTask(nil)
 	if err != nil {
 		return err
 	}
 	// A bit of the prompt's first letter or so: the JSON stays whole, and only the signature can tell.
-	at := bytes.Index(envelope, payload) + bytes.Index(payload, []byte(`"prompt":"`)) + len(`"prompt":"`)
-	envelope[at] ^= 1
+	at := bytes.Index(q.envelope, q.payload) + bytes.Index(q.payload, []byte(`"prompt":"`)) + len(`"prompt":"`)
+	q.envelope[at] ^= 1
 	// Forgotten, so that the protocol is agreed on before anything is sent: otherwise the stream of a listener
 	// that doesn't know it could end in the same way.
 	if err := r.host.Peerstore().RemoveProtocols(r.peer, taskProtocol); err != nil {
@@ -292,7 +188,7 @@ func (r *requester) tampered(ctx context.Context) error {
 		return err
 	}
 	defer s.Reset()
-	if err := writeFrame(s, envelope); err != nil && !errors.Is(err, network.ErrReset) {
+	if err := writeFrame(s, q.envelope); err != nil && !errors.Is(err, network.ErrReset) {
 		return err
 	}
 	content, err := io.ReadAll(io.LimitReader(s, 1))

@@ -31,7 +31,7 @@ import (
 
 const (
 	agent = "interop-peer-go/1.0"
-	usage = "use: peer serve [--listen MULTIADDR]… [--muxer LIST] [--mdns] [--ipv6]" +
+	usage = "use: peer serve [--listen MULTIADDR]… [--muxer LIST] [--mdns] [--ipv6] [--lie KIND]" +
 		" | dial MULTIADDR [--muxer LIST] [--do LIST] [--prompt TEXT] [--bytes N]" +
 		" | discover --for PEERID --wait SECONDS [--ipv6]"
 )
@@ -70,7 +70,11 @@ func runServe(ctx context.Context, args []string) error {
 	muxers := flags.String("muxer", "yamux", "muxers, separated by commas")
 	withMDNS := flags.Bool("mdns", false, "announce and discover by mDNS")
 	flags.Bool("ipv6", false, "no effect: go-libp2p's mDNS always uses both families")
+	lie := flags.String("lie", "", "what to get wrong in every answer")
 	if _, err := parse(flags, args, 0); err != nil {
+		return err
+	}
+	if err := checkLie(*lie); err != nil {
 		return err
 	}
 	if listen == nil {
@@ -93,7 +97,9 @@ func runServe(ctx context.Context, args []string) error {
 	if err := reportConnections(h); err != nil {
 		return err
 	}
-	(&provider{host: h, key: key}).register()
+	p := newProvider(h, key)
+	p.lie = *lie
+	p.register()
 	addrs, err := ownAddrs(h)
 	if err != nil {
 		return err

@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -26,7 +28,7 @@ func pair(t *testing.T) (*requester, *provider) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { h.Close() })
-		return h, &provider{host: h, key: key}
+		return h, newProvider(h, key)
 	}
 	served, p := start(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"))
 	p.register()
@@ -42,27 +44,176 @@ func pair(t *testing.T) (*requester, *provider) {
 func TestSteps(t *testing.T) {
 	r, _ := pair(t)
 	for name := range steps {
+		switch name {
+		case "cancel", "retry", "deadline":
+			r.prompt = "slow:20:50"
+		default:
+			r.prompt = "Grüße, 世界 😀"
+		}
 		if err := r.step(context.Background(), name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
+// put asks for the prompt, streamed or not.
+func put(t *testing.T, r *requester, prompt string, stream bool) (reply, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r.prompt = prompt
+	q, err := r.newTask(func(t *task) { t.Stream = stream })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.ask(ctx, q)
+}
+
+func TestPrompts(t *testing.T) {
+	r, _ := pair(t)
+	for code, status := range map[string]string{"busy": "rejected", "not_allowed": "rejected", "some_new_code": "rejected",
+		"executor_failed": "failed", "output_too_large": "failed", "cancelled": "cancelled", "deadline_exceeded": "cancelled"} {
+		got, err := put(t, r, "code:"+code, true)
+		if err == nil {
+			err = refusedAs(got.result, status, code)
+		}
+		if err != nil || (got.result.Output == nil) != (status == "rejected") || (code == "busy") != (got.result.Error.RetryAfterMS != nil) {
+			t.Errorf("%s: %+v, %v", code, got.result, err)
+		}
+	}
+	got, err := put(t, r, "slow:5:10", true)
+	if err != nil || got.updates != 6 || got.text != "Processed: slow:5:10" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, ordinary := range []string{"slow:0:1", "slow:1", "busy:x:1", "break:0", "code:", "code:Ä"} {
+		if got, err := put(t, r, ordinary, false); err != nil || got.result.Output == nil || got.result.Output.Text != "Processed: "+ordinary {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
+func TestBusyEndsAfterSoManyTimes(t *testing.T) {
+	r, _ := pair(t)
+	r.prompt = "busy:2:7"
+	q, err := r.newTask(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		got, err := r.ask(context.Background(), q)
+		if err != nil || (got.result.Status == "completed") != (i >= 2) {
+			t.Errorf("time %d: %+v, %v", i, got.result, err)
+		}
+		if i < 2 && *got.result.Error.RetryAfterMS != 7 {
+			t.Errorf("it is to be sent again after %d ms", *got.result.Error.RetryAfterMS)
+		}
+	}
+}
+
+func TestBrokenConnectionLeavesTheTaskRunning(t *testing.T) {
+	r, p := pair(t)
+	r.prompt = "break:1"
+	q, err := r.newTask(func(t *task) { t.Stream, t.LingerMS = true, lingerMS })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.ask(context.Background(), q); err == nil {
+		t.Fatal("the connection was not dropped")
+	}
+	if err := r.host.Connect(context.Background(), *host.InfoFromHost(p.host)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.ask(context.Background(), q)
+	if err != nil || got.text != "Processed: break:1" || p.memory.attempts[taskKey{r.host.ID(), q.id}] != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestTaskStopsWhenItsLastStreamIsReset(t *testing.T) {
+	r, p := pair(t)
+	r.prompt = "slow:20:50"
+	q, err := r.newTask(func(t *task) { t.Stream, t.LingerMS = true, lingerMS })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	first, _, err := r.begin(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := r.begin(ctx, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.memory.mutex.Lock()
+	run := p.memory.courses[taskKey{r.host.ID(), q.id}].run
+	p.memory.mutex.Unlock()
+	first.Reset()
+	select {
+	case <-run.Done():
+		t.Error("stopped although another stream waits")
+	case <-time.After(2 * closing):
+	}
+	second.Reset()
+	select {
+	case <-run.Done():
+		if reason := context.Cause(run); reason != errReset {
+			t.Errorf("stopped because %v", reason)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("not stopped")
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	m := newMemory()
+	large := make([]byte, 1<<20)
+	for i := range maxResults + 1 {
+		c := &course{key: taskKey{id: fmt.Sprint(i)}, payload: []byte("x")}
+		m.begin(c)
+		m.finish(c, []byte("y"), true)
+	}
+	if c, _ := m.join(taskKey{id: "0"}, []byte("x")); c != nil || len(m.courses) != maxResults {
+		t.Errorf("%d results are remembered", len(m.courses))
+	}
+	for i := range 17 {
+		c := &course{key: taskKey{id: fmt.Sprint("large", i)}, payload: large}
+		m.begin(c)
+		m.finish(c, []byte("y"), true)
+	}
+	if m.bytes > maxResultBytes || len(m.finished) != 15 {
+		t.Errorf("%d results in %d bytes are remembered", len(m.finished), m.bytes)
+	}
+	if _, conflict := m.join(taskKey{id: "large16"}, []byte("x")); !conflict {
+		t.Error("other bytes with the same id are no conflict")
+	}
+}
+
+// Every lie has to be noticed by a requester that checks what it should.
+func TestLies(t *testing.T) {
+	for _, lie := range lies {
+		for _, stream := range []bool{false, true} {
+			r, p := pair(t)
+			p.lie = lie
+			if got, err := put(t, r, "x", stream); err == nil {
+				t.Errorf("%s: accepted as %+v", lie, got.result)
+			}
+		}
+	}
+}
+
 func TestLargePrompts(t *testing.T) {
 	r, p := pair(t)
-	r.prompt = strings.Repeat("日本😀", 300_000)
-	res, updates, err := r.ask(context.Background(), true)
-	if err != nil || res.Status != "completed" || updates < 46 {
-		t.Errorf("%s after %d updates: %v", res.Status, updates, err)
+	got, err := put(t, r, strings.Repeat("日本😀", 300_000), true)
+	if err != nil || got.result.Status != "completed" || got.updates < 46 {
+		t.Errorf("%s after %d updates: %v", got.result.Status, got.updates, err)
 	}
 	// So long that the task fits a frame and the answer doesn't.
-	r.prompt = strings.Repeat("x", maxFrame-400)
-	res, _, err = r.ask(context.Background(), false)
-	if err != nil || res.Status != "failed" || res.Error.Code != "output_too_large" {
-		t.Errorf("%+v, %v", res.Error, err)
+	got, err = put(t, r, strings.Repeat("x", maxFrame-400), false)
+	if err != nil || got.result.Status != "failed" || got.result.Error.Code != "output_too_large" {
+		t.Errorf("%+v, %v", got.result.Error, err)
 	}
-	r.prompt = strings.Repeat("x", maxFrame)
-	if _, _, err = r.ask(context.Background(), false); err == nil || p.refused.Load() != 1 {
+	if _, err = put(t, r, strings.Repeat("x", maxFrame), false); err == nil || p.refused.Load() != 1 {
 		t.Errorf("a task above the limit of a frame: %v, %d refused", err, p.refused.Load())
 	}
 }
@@ -103,7 +254,7 @@ func TestProviderRefuses(t *testing.T) {
 		envelope, err := seal(by.key, kind, []byte(taskWith()))
 		return frame(t, envelope, err)
 	}
-	own := &provider{key: r.key}
+	own := newProvider(nil, r.key)
 	for name, data := range map[string][]byte{
 		"another's signature": sealed(kindTask, p),
 		"another kind":        sealed(kindResult, own),
@@ -134,6 +285,7 @@ func TestProviderRefuses(t *testing.T) {
 
 func TestProviderRejects(t *testing.T) {
 	r, _ := pair(t)
+	const otherTaskID = "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5c"
 	for _, c := range []struct{ payload, code, id string }{
 		{taskWith(`"stream":5`), "invalid_task", taskID},
 		{taskWith(`"task_id":"x"`), "invalid_task", nilUUID},
@@ -144,7 +296,8 @@ func TestProviderRejects(t *testing.T) {
 		{taskWith(`"task_type":"other"`, `"input":{"model":5}`), "unsupported_task_type", taskID},
 		{taskWith(`"input":{"prompt":"x","model":"gpt"}`), "unsupported_model", taskID},
 		{taskWith(`"input":{"prompt":"x","model":"mock"}`, `"recipient":"`+r.peer.String()+`"`), "", taskID},
-		{taskWith(`"recipient":"` + peer.ToCid(r.peer).String() + `"`), "", taskID},
+		{taskWith(`"recipient":"`+peer.ToCid(r.peer).String()+`"`, `"task_id":"`+otherTaskID+`"`), "", otherTaskID},
+		{taskWith(`"input":{"prompt":"y"}`), "task_id_conflict", taskID},
 	} {
 		envelope, err := seal(r.key, kindTask, []byte(c.payload))
 		back, err := exchange(t, r, frame(t, envelope, err), true)
@@ -157,7 +310,7 @@ func TestProviderRejects(t *testing.T) {
 			t.Errorf("%s: %v", c.payload, err)
 			continue
 		}
-		res, err := parseResult(m.payload, taskID, []byte(c.payload), r.host.ID())
+		res, err := parseResult(m.payload, cmp.Or(strings.TrimSuffix(c.id, nilUUID), taskID), []byte(c.payload), r.host.ID())
 		code := ""
 		if res.Error != nil {
 			code = res.Error.Code
@@ -184,7 +337,7 @@ func TestRequesterRefuses(t *testing.T) {
 		a.send(a, kindUpdate, update{TaskID: a.task.ID, Seq: seq, Text: text})
 	}
 	key, _ := identity(t, providerKey)
-	another := &provider{key: key}
+	another := newProvider(nil, key)
 	for _, c := range []struct {
 		name, complaint string
 		stream          bool
@@ -233,7 +386,7 @@ func TestRequesterRefuses(t *testing.T) {
 				c.serve(answering{p, s, asked, m.payload})
 				s.Close()
 			})
-			_, _, err := r.ask(context.Background(), c.stream)
+			_, err := put(t, r, "ab", c.stream)
 			if (err == nil) != (c.complaint == "") || err != nil && !strings.Contains(err.Error(), c.complaint) {
 				t.Errorf("%v", err)
 			}

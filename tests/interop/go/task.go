@@ -217,6 +217,7 @@ type task struct {
 	Timestamp string `json:"timestamp"`
 	Recipient string `json:"recipient,omitzero"`
 	TimeoutMS int64  `json:"timeout_ms,omitzero"`
+	LingerMS  int64  `json:"linger_ms,omitzero"`
 	Stream    bool   `json:"stream,omitzero"`
 }
 
@@ -245,8 +246,8 @@ func parseTask(payload []byte) (task, error) {
 	var limited bool
 	t.TimeoutMS, limited = optional[int64](m, "timeout_ms")
 	m.check(!limited || 1 <= t.TimeoutMS && t.TimeoutMS <= 86_400_000, "timeout_ms is not from 1 to 86400000")
-	linger, _ := optional[int64](m, "linger_ms")
-	m.check(0 <= linger && linger <= 60_000, "linger_ms is not from 0 to 60000")
+	t.LingerMS, _ = optional[int64](m, "linger_ms")
+	m.check(0 <= t.LingerMS && t.LingerMS <= 60_000, "linger_ms is not from 0 to 60000")
 	t.Stream, _ = optional[bool](m, "stream")
 	m.within("input", required[jsontext.Value](m, "input"), func(in *members) {
 		// What is inside belongs to the task type, and only this one is known here.
@@ -349,8 +350,9 @@ type answer struct {
 }
 
 type errorObj struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code         string `json:"code"`
+	Message      string `json:"message"`
+	RetryAfterMS *int64 `json:"retry_after_ms,omitzero"`
 }
 
 // parseResult checks a result against the task that it has to answer, which was sent by `self`.
@@ -381,8 +383,11 @@ func parseResult(payload []byte, taskID string, taskPayload []byte, self peer.ID
 	m.check(hasError != completed, "error is there although, or missing unless, the task was completed")
 	if hasError {
 		m.within("error", value, func(e *members) {
-			r.Error = &errorObj{required[string](e, "code"), required[string](e, "message")}
+			r.Error = &errorObj{Code: required[string](e, "code"), Message: required[string](e, "message")}
 			e.count("retry_after_ms")
+			if ms, present := optional[int64](e, "retry_after_ms"); present {
+				r.Error.RetryAfterMS = &ms
+			}
 		})
 	}
 	r.Executor, _ = optional[string](m, "executor")

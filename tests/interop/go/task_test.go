@@ -280,13 +280,13 @@ func TestInfo(t *testing.T) {
 func TestCut(t *testing.T) {
 	for _, prompt := range []string{"", "é", "😀", "😀😀😀", strings.Repeat("x", 5), strings.Repeat("日本😀", 100)} {
 		text := "Processed: " + prompt
-		pieces := cut(text)
+		pieces := cut(text, 3)
 		if len(pieces) != 3 || strings.Join(pieces, "") != text {
 			t.Errorf("%q is cut into %q", text, pieces)
 		}
 	}
 	text := "Processed: " + strings.Repeat("日本😀", 100_000)
-	pieces := cut(text)
+	pieces := cut(text, 3)
 	for _, p := range pieces {
 		if len(p) > maxUpdateText || strings.ToValidUTF8(p, "") != p {
 			t.Errorf("a piece of %d bytes, or cut within a code point", len(p))

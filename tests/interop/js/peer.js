@@ -1,7 +1,7 @@
 // An interop peer on js-libp2p; ../README.md says what it must do. One JSON object a line on standard output, all else on standard error.
 
 import { createCipheriv, createHash, randomUUID } from 'node:crypto'
-import { setImmediate, setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { noise } from '@chainsafe/libp2p-noise'
 import { generateKeyPair } from '@libp2p/crypto/keys'
@@ -15,23 +15,21 @@ import { byteStream } from '@libp2p/utils'
 import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { faults } from './faults.js'
 import * as protocol from './protocol.js'
+import { serveEcho, serveInfo, taskServer } from './provider.js'
+import { CHUNK, READ_AHEAD, drop, expectEnd, write } from './streams.js'
 
 const AGENT = 'p2p-ai-agents-interop-js/1.0.0'
 const MUXERS = { yamux, mplex }
 const STEP_LIMIT_MS = 60_000
 const TASK_TIMEOUT_MS = 50_000
-const FIRST_FRAME_MS = 30_000
 const OPEN_INTERVAL_MS = 250
-
-// js-libp2p puts whatever is queued into one yamux frame, as large as the window lets it; rust-libp2p ends the connection above 1 MiB.
-const CHUNK = 256 * 1024
+const LINGER_MS = 10_000
+const DEADLINE_MS = 500
 
 // js mplex resets a stream with more than 4 MiB unread, and mplex itself cannot slow a sender down.
 const MPLEX_ECHO_WINDOW = 1024 * 1024
-
-// A frame, and whatever the other side may already have sent behind it: a provider may stream 4 MiB of updates and then repeat it as output.
-const READ_AHEAD = 32 * 1024 * 1024
 
 const emit = event => process.stdout.write(JSON.stringify(event) + '\n')
 const log = message => process.stderr.write(`${message}\n`)
@@ -46,6 +44,7 @@ async function startNode ({ listen, muxers, onDiscovered }) {
     connectionEncrypters: [noise()],
     streamMuxers: muxers.map(name => MUXERS[name]()),
     services: { identify: identify(), identifyPush: identifyPush(), ping: ping() },
+    connectionManager: { inboundConnectionThreshold: 1000 }, // new ones a second from one host; five are too few for tests
     peerDiscovery: onDiscovered == null ? [] : [discovery(onDiscovered)]
   })
   return { node, privateKey, me: node.peerId.toString() }
@@ -65,32 +64,6 @@ function discovery (onDiscovered) {
     })
     return service
   }
-}
-
-// ---- streams
-
-async function write (stream, data) {
-  for (let at = 0; at < data.byteLength; at += CHUNK) {
-    if (!stream.send(data.subarray(at, Math.min(at + CHUNK, data.byteLength)))) await drained(stream)
-  }
-}
-
-/** Stands in for stream.onDrain(), whose promise stays resolved after the first drain and then waits for nothing. */
-async function drained (stream) {
-  while (stream.writableNeedsDrain) {
-    if (stream.writeStatus === 'closed') throw new Error('stream closed while writing')
-    await new Promise((resolve, reject) => {
-      const onDrain = () => { stream.removeEventListener('close', onClose); resolve() }
-      const onClose = ({ error }) => { stream.removeEventListener('drain', onDrain); reject(error ?? new Error('stream closed while writing')) }
-      stream.addEventListener('drain', onDrain, { once: true })
-      stream.addEventListener('close', onClose, { once: true })
-    })
-  }
-}
-
-async function expectEnd (bytes, after, options) {
-  const rest = await bytes.read(options)
-  if (rest != null) throw new Error(`${rest.byteLength} bytes after the ${after}`)
 }
 
 // ---- serve
@@ -117,8 +90,8 @@ async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6 })
       stream.abort(err)
     }
   })
-  await handle(protocol.TASK_PROTOCOL, (stream, connection) => serveTask(stream, connection.remotePeer, { privateKey, me, tell }))
-  await handle(protocol.INFO_PROTOCOL, (stream, connection) => serveInfo(stream, connection.remotePeer, { privateKey }))
+  await handle(protocol.TASK_PROTOCOL, taskServer({ privateKey, me, tell, log }))
+  await handle(protocol.INFO_PROTOCOL, (stream, connection) => serveInfo(stream, connection.remotePeer, { privateKey, agent: AGENT }))
   await handle(protocol.ECHO_PROTOCOL, serveEcho)
   await node.start()
 
@@ -133,84 +106,6 @@ async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6 })
   await Promise.race([node.stop(), delay(2_000)])
 }
 
-async function serveTask (stream, requester, { privateKey, me, tell }) {
-  const bytes = byteStream(stream, { maxBufferSize: READ_AHEAD })
-  const frame = await protocol.readFrame(bytes, protocol.MAX_FRAME, { signal: AbortSignal.timeout(FIRST_FRAME_MS) })
-  if (frame == null) return await stream.close()
-  const { payload } = await protocol.openEnvelope(frame, requester, [protocol.TASK])
-
-  // Reads on while the task runs: a close says nothing, more bytes are a violation, and a reset makes the next write fail.
-  expectEnd(bytes, 'task').catch(err => {
-    log(`${protocol.TASK_PROTOCOL} with ${requester}: ${err.message}`)
-    stream.abort(err)
-  })
-  await setImmediate() // the mock is done at once; bytes that came along with the task are seen first
-
-  const send = async (type, message) => write(stream, await protocol.sealFrame(privateKey, type, protocol.encodeJson(message)))
-  const answer = async (taskId, rest) => {
-    await send(protocol.RESULT, {
-      task_id: taskId,
-      timestamp: protocol.timestamp(),
-      recipient: requester.toString(),
-      task_sha256: protocol.sha256(payload),
-      ...rest
-    })
-    await stream.close()
-    tell({ event: 'task', task_id: taskId, status: rest.status, peer: requester.toString() })
-  }
-  const reject = (taskId, code, message) => answer(taskId, { status: 'rejected', error: { code, message } })
-
-  let task
-  try {
-    task = protocol.checkTask(payload)
-  } catch (err) {
-    if (!(err instanceof protocol.InvalidTask)) throw err
-    return await reject(err.taskId, 'invalid_task', err.message)
-  }
-  const { task_id: taskId, task_type: type, recipient, input } = task
-  if (recipient != null && recipient !== me) return await reject(taskId, 'wrong_recipient', `this is ${me}, not ${recipient}`)
-  if (type !== 'inference') return await reject(taskId, 'unsupported_task_type', `send an inference task, not ${type}`)
-  if (input.model != null && input.model !== 'mock') return await reject(taskId, 'unsupported_model', 'leave out the model; nobody here has one')
-
-  const text = `Processed: ${protocol.promptOf(input)}`
-  if (task.stream) {
-    let seq = 0
-    await send(protocol.UPDATE, { task_id: taskId, seq: seq++, state: 'running' })
-    for (const piece of protocol.pieces(text)) await send(protocol.UPDATE, { task_id: taskId, seq: seq++, text: piece })
-  }
-  try {
-    await answer(taskId, { status: 'completed', output: { text }, executor: 'mock' })
-  } catch (err) {
-    if (!(err instanceof RangeError)) throw err
-    await answer(taskId, { status: 'failed', executor: 'mock', error: { code: 'output_too_large', message: 'ask for less: the output does not fit a frame' } })
-  }
-}
-
-async function serveInfo (stream, opener, { privateKey }) {
-  const info = {
-    agent: AGENT,
-    timestamp: protocol.timestamp(),
-    recipient: opener.toString(),
-    executors: [{ task_type: 'inference', executor: 'mock' }],
-    queue: { running: 0, waiting: 0, slots: 1, capacity: 0 }
-  }
-  await write(stream, await protocol.sealFrame(privateKey, protocol.INFO, protocol.encodeJson(info), protocol.MAX_INFO_FRAME))
-  await stream.close()
-}
-
-async function serveEcho (stream) {
-  // Pausing is what makes yamux hold the sender back, but js by then may have granted 16 MiB, and it resets a stream with more than 4 MiB
-  // unread. mplex has nothing to hold a sender back with, so there the echo takes what comes.
-  stream.maxReadBufferLength = Infinity
-  const bytes = byteStream(stream, { maxBufferSize: Infinity })
-  for (let chunk; (chunk = await bytes.read()) != null;) {
-    if (stream.readStatus === 'readable') stream.pause()
-    await write(stream, chunk)
-    if (stream.readStatus === 'paused') stream.resume()
-  }
-  await stream.close()
-}
-
 // ---- dial
 
 async function dial (address, { muxers, do: steps, prompt, bytes }) {
@@ -218,18 +113,25 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
   await node.start()
   // identify starts with the connection, so its event may come before dial() returns
   const identified = new Promise(resolve => node.addEventListener('peer:identify', ({ detail }) => resolve(detail), { once: true }))
-  const connection = await node.dial(address)
+  let connection, lost, lastOpened
+  const connect = async () => {
+    connection = await node.dial(address)
+    const mine = connection
+    lastOpened = Date.now() // identify's stream
+    lost = new Promise((_resolve, reject) => {
+      mine.addEventListener('close', ({ error }) => {
+        if (mine === connection) reject(new Error(`connection lost${error ? `: ${error.message}` : ''}`))
+      })
+    })
+    lost.catch(() => {}) // only matters while a step waits
+  }
+  await connect()
   const peer = connection.remotePeer
   const muxer = connection.multiplexer?.split('/')[1] ?? null
-  const lost = new Promise((_resolve, reject) => {
-    connection.addEventListener('close', ({ error }) => reject(new Error(`connection lost${error ? `: ${error.message}` : ''}`)))
-  })
-  lost.catch(() => {}) // only matters while a step waits
   emit({ event: 'connected', peer: peer.toString(), muxer })
 
-  let lastOpened = Date.now() // identify's stream
   const pace = async () => {
-    await delay(Math.max(0, lastOpened + OPEN_INTERVAL_MS - Date.now()))
+    if (muxer !== 'yamux') await delay(Math.max(0, lastOpened + OPEN_INTERVAL_MS - Date.now()))
     lastOpened = Date.now()
   }
   const open = async id => {
@@ -278,19 +180,19 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
     },
 
     async task () {
-      const { result } = await ask({})
+      const { result } = await ask(await request())
       return { status: result.status, text: result.output?.text ?? null, executor: result.executor ?? null, error: result.error }
     },
 
     async stream () {
-      const { result, updates } = await ask({ stream: true })
+      const { result, updates } = await ask(await request({ stream: true }))
       return { status: result.status, text: result.output?.text ?? null, updates, error: result.error }
     },
 
     async tampered () {
       const stream = await open(protocol.TASK_PROTOCOL)
       const reader = byteStream(stream)
-      await write(stream, await protocol.sealTamperedFrame(privateKey, protocol.TASK, protocol.encodeJson(newTask({}))))
+      await write(stream, await protocol.sealTamperedFrame(privateKey, protocol.TASK, protocol.encodeJson(newTask())))
       const answer = await reader.read().catch(err => {
         if (err.name === 'StreamResetError') return null
         throw err
@@ -298,6 +200,61 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
       if (answer != null) throw new Error(`${answer.byteLength} bytes in answer to an envelope with a wrong signature`)
       stream.abort(new Error('done'))
       return { refused: true }
+    },
+
+    // it lingers, so that only the reset can be what stops the task
+    async cancel () {
+      const sent = await request({ stream: true, linger_ms: LINGER_MS })
+      const { stream, updates } = await begin(sent)
+      stream.abort(new Error('cancelled'))
+      await pace()
+      await node.services.ping.ping(peer) // what is answered behind the reset proves that it has arrived
+      return { task_id: sent.task.task_id, updates }
+    },
+
+    // one envelope three times: until the connection is dropped in its midst, until the result, and once more
+    async retry () {
+      const sent = await request({ stream: true, linger_ms: LINGER_MS })
+      await begin(sent)
+      const old = connection
+      const closed = new Promise(resolve => old.addEventListener('close', resolve, { once: true }))
+      connection = null
+      drop(old)
+      await closed
+      await connect()
+      const second = await ask(sent)
+      const third = await ask(sent)
+      const same = Buffer.from(second.envelope).equals(third.envelope)
+      const { status, output, error } = second.result
+      return { task_id: sent.task.task_id, status, text: output?.text ?? null, same, error }
+    },
+
+    async conflict () {
+      const { task } = await request()
+      const { result } = await ask(await sealed(task))
+      if (result.status !== 'completed') throw new Error(`the first task was ${result.status}: ${result.error.message}`)
+      const answer = await ask(await sealed({ ...task, input: { prompt: `${prompt}!` } }))
+      refused(answer, 'rejected', 'task_id_conflict')
+      return { task_id: task.task_id, status: answer.result.status, code: answer.result.error.code }
+    },
+
+    async codes () {
+      const codes = []
+      for (const { code, payload, ids } of faults(newTask())) {
+        const answer = await ask(await sealed(payload.task, payload.bytes))
+        refused(answer, 'rejected', code)
+        if (!ids.includes(answer.result.task_id)) throw new Error(`${payload.bytes} is answered for ${answer.result.task_id}`)
+        codes.push(code)
+      }
+      return { codes }
+    },
+
+    async deadline () {
+      const sent = await request({ stream: true, timeout_ms: DEADLINE_MS })
+      const answer = await exchange(sent, { waitMs: DEADLINE_MS + 1_000 })
+      refused(answer, 'cancelled', 'deadline_exceeded')
+      const { status, error, output } = answer.result
+      return { task_id: sent.task.task_id, status, code: error.code, text: output?.text ?? null, updates: answer.updates }
     },
 
     async echo () {
@@ -350,28 +307,42 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
     ...extra
   })
 
-  async function ask (extra) {
-    const task = newTask(extra)
-    const payload = protocol.encodeJson(task)
-    const options = { signal: AbortSignal.timeout(TASK_TIMEOUT_MS + 1_000) }
+  const request = async extra => sealed(newTask(extra))
+  const sealed = async (task, payload = protocol.encodeJson(task)) =>
+    ({ task, payload, frame: await protocol.sealFrame(privateKey, protocol.TASK, payload) })
+
+  /** Sends a task, and reads what comes back up to its verified result, or to its first text when told so. */
+  async function exchange ({ task, payload, frame }, { firstText = false, waitMs = TASK_TIMEOUT_MS + 1_000 } = {}) {
+    const options = { signal: AbortSignal.timeout(waitMs) }
     const stream = await open(protocol.TASK_PROTOCOL)
     const reader = byteStream(stream, { maxBufferSize: READ_AHEAD })
-    await write(stream, await protocol.sealFrame(privateKey, protocol.TASK, payload))
+    await write(stream, frame)
 
     const texts = []
     for (let updates = 0; ; updates++) {
-      const frame = await protocol.readFrame(reader, protocol.MAX_FRAME, options)
-      if (frame == null) throw new Error('the stream ended without a result')
-      const message = await protocol.openEnvelope(frame, peer, task.stream ? [protocol.UPDATE, protocol.RESULT] : [protocol.RESULT])
+      const envelope = await protocol.readFrame(reader, protocol.MAX_FRAME, options)
+      if (envelope == null) throw new Error('the stream ended without a result')
+      const message = await protocol.openEnvelope(envelope, peer, task.stream ? [protocol.UPDATE, protocol.RESULT] : [protocol.RESULT])
       if (message.type === protocol.RESULT) {
         const expected = { taskId: task.task_id, taskSha256: protocol.sha256(payload), me, texts: task.stream ? texts : null }
         const result = protocol.checkResult(message.payload, expected)
+        if (firstText) throw new Error(`the task was ${result.status} before its first text`)
         await stream.close()
         await expectEnd(reader, 'result', options)
-        return { result, updates }
+        return { result, updates, envelope }
       }
       const update = protocol.checkUpdate(message.payload, { taskId: task.task_id, seq: updates })
-      if (update.text != null) texts.push(update.text)
+      if (update.text == null) continue
+      texts.push(update.text)
+      if (firstText) return { stream, updates: updates + 1 }
+    }
+  }
+  const ask = exchange
+  const begin = sent => exchange(sent, { firstText: true })
+
+  function refused ({ result }, status, code) {
+    if (result.status !== status || result.error?.code !== code) {
+      throw new Error(`${result.status} with ${JSON.stringify(result.error)} instead of ${status} with ${code}`)
     }
   }
 
@@ -380,9 +351,9 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
     const tooLong = delay(STEP_LIMIT_MS, null, { signal: limit.signal }).then(() => { throw new Error(`not done after ${STEP_LIMIT_MS / 1_000} s`) })
     tooLong.catch(() => {})
     try {
-      const line = await Promise.race([runners[step](), lost, tooLong])
+      const line = await Promise.race([runners[step](), ...(step === 'retry' ? [] : [lost]), tooLong])
       emit({ event: step, ...line })
-      if ('status' in line && line.status !== 'completed') throw new Error(`the task was ${line.status}: ${line.error.code}: ${line.error.message}`)
+      if (line.error != null) throw new Error(`the task was ${line.status}: ${line.error.code}: ${line.error.message}`)
     } catch (err) {
       throw new Error(`${step}: ${err.message}`, { cause: err })
     } finally {
@@ -437,7 +408,7 @@ async function main () {
   if (command === 'dial') {
     const options = parse({ muxer: text, do: text, prompt: text, bytes: text }, true)
     const steps = (options.do ?? 'identify,ping,info,task,stream,tampered,echo').split(',')
-    const known = ['identify', 'ping', 'info', 'task', 'stream', 'tampered', 'echo']
+    const known = ['identify', 'ping', 'info', 'task', 'stream', 'tampered', 'echo', 'cancel', 'retry', 'conflict', 'codes', 'deadline']
     for (const step of steps) if (!known.includes(step)) throw new Error(`unknown thing to do: ${step}`)
     const bytes = Number(options.bytes ?? 64 * 1024 * 1024)
     if (!Number.isSafeInteger(bytes) || bytes < 0) throw new Error('--bytes takes a number of bytes')

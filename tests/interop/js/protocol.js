@@ -21,7 +21,7 @@ const MAX_UPDATE_TEXT = 64 * 1024
 const MAX_DEPTH = 32
 
 const DOMAIN = 'p2p-ai-agents'
-const NIL_UUID = '00000000-0000-0000-0000-000000000000'
+export const NIL_UUID = '00000000-0000-0000-0000-000000000000'
 
 export const sha256 = bytes => createHash('sha256').update(bytes).digest('hex')
 export const timestamp = () => new Date().toISOString()
@@ -292,9 +292,11 @@ export function checkInfo (payload, { me }) {
   return info
 }
 
-/** Three pieces, more only if one would be too long for an update. A code point is at most four bytes of UTF-8. */
-export function * pieces (text) {
+/** So many pieces, more only if one would be too long for an update. A code point is at most four bytes of UTF-8. */
+export function * pieces (text, count = 3) {
   const points = Array.from(text)
-  const size = Math.min(Math.ceil(points.length / 3), MAX_UPDATE_TEXT / 4)
-  for (let at = 0; at < points.length; at += size) yield points.slice(at, at + size).join('')
+  const total = Math.max(Math.min(count, points.length), Math.ceil(points.length * 4 / MAX_UPDATE_TEXT))
+  for (let nth = 0; nth < total; nth++) {
+    yield points.slice(Math.floor(nth * points.length / total), Math.floor((nth + 1) * points.length / total)).join('')
+  }
 }

@@ -151,6 +151,8 @@ test('pieces: three, cut between code points, more if they would be too long', (
   assert.equal([...pieces(text)].length, 3)
   assert.ok([...pieces(text)].every(piece => piece.isWellFormed()))
   assert.equal([...pieces(text)].join(''), text)
+  assert.deepEqual([...pieces('äbc', 2)], ['ä', 'bc'])
+  assert.deepEqual([...pieces('abc', 9)], ['a', 'b', 'c'])
   const long = '🦜'.repeat(200_000)
   assert.equal([...pieces(long)].join(''), long)
   assert.ok([...pieces(long)].every(piece => Buffer.byteLength(piece) <= 64 * 1024))

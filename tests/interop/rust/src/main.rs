@@ -1,7 +1,9 @@
 //! An interop peer on rust-libp2p; ../README.md says what its commands are.
 
 mod json;
+mod memory;
 mod node;
+mod plan;
 mod provider;
 mod requester;
 mod streams;
@@ -11,6 +13,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     io::Write,
     process::exit,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,9 +26,11 @@ use serde_json::{json, Value};
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{signal, SignalKind},
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{sleep_until, timeout},
 };
+
+use requester::{Answer, Question};
 
 use node::{Behaviour, BehaviourEvent, Mdns, Muxer, Node};
 
@@ -36,6 +41,10 @@ const DIAL_PING: Duration = Duration::from_millis(250);
 
 const STEP: Duration = Duration::from_secs(60);
 const STEPS: &str = "identify,ping,info,task,stream,tampered,echo";
+const MORE_STEPS: &str = "cancel,retry,conflict,codes,deadline";
+
+const LINGER_MS: u64 = 10_000;
+const DEADLINE: Duration = Duration::from_millis(500);
 
 /// js-libp2p's mplex ends a connection on which more than five streams are opened within a second. Two are identify and
 /// ping, opened at once; at this pace no second has more than three others.
@@ -148,6 +157,8 @@ async fn serve(options: Options) -> Result<()> {
     let (addresses, events) = listen_on(&mut node.swarm, listen).await?;
     print(json!({"event": "listening", "peer": node.swarm.local_peer_id().to_base58(), "addrs": addresses}));
     events.into_iter().for_each(report);
+    let (drops, mut to_drop) = mpsc::unbounded_channel();
+    let provider = provider::Provider::new(node.key.clone(), drops);
     let mut input_end = tokio::spawn(async {
         let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 256]);
         while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
@@ -156,13 +167,16 @@ async fn serve(options: Options) -> Result<()> {
         tokio::select! {
             event = node.swarm.select_next_some() => report(event),
             Some(inbound) = node.inbound.recv() => {
-                let key = node.key.clone();
+                let provider = provider.clone();
                 tokio::spawn(async move {
                     let (peer, protocol) = (inbound.peer, inbound.protocol.clone());
-                    if let Err(error) = handle(inbound, &key).await {
+                    if let Err(error) = handle(inbound, &provider).await {
                         eprintln!("{protocol} of {peer} ended: {error:#}");
                     }
                 });
+            }
+            Some(peer) = to_drop.recv() => {
+                let _ = node.swarm.disconnect_peer_id(peer);
             }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
@@ -237,18 +251,16 @@ fn discovered(peer: PeerId, addresses: Vec<String>) -> Value {
     json!({"event": "peer_discovered", "peer": peer.to_base58(), "addrs": addresses})
 }
 
-async fn handle(inbound: streams::Inbound, key: &Keypair) -> Result<()> {
-    let streams::Inbound { peer, protocol, mut stream } = inbound;
-    if protocol == wire::ECHO {
-        return provider::serve_echo(&mut stream).await;
+async fn handle(mut inbound: streams::Inbound, provider: &Arc<provider::Provider>) -> Result<()> {
+    if inbound.protocol == wire::ECHO {
+        return provider::serve_echo(&mut inbound.stream).await;
     }
-    if protocol == wire::INFO {
-        provider::serve_info(&mut stream, key, peer).await?;
-    } else if let Some(outcome) = provider::serve_task(&mut stream, key, peer).await? {
-        let provider::Outcome { task_id, status } = outcome;
-        print(json!({"event": "task", "task_id": task_id, "status": status, "peer": peer.to_base58()}));
+    if inbound.protocol == wire::INFO {
+        provider::serve_info(&mut inbound.stream, provider.key(), inbound.peer).await?;
+    } else {
+        provider.serve_task(&mut inbound).await?;
     }
-    provider::await_close(&mut stream).await
+    provider::await_close(&mut inbound.stream).await
 }
 
 async fn dial(options: Options) -> Result<()> {
@@ -256,11 +268,12 @@ async fn dial(options: Options) -> Result<()> {
     let Some(Protocol::P2p(peer)) = address.iter().last() else { bail!("the address does not end in /p2p/…") };
     let steps: Vec<&str> = options.steps.split(',').filter(|step| !step.is_empty()).collect();
     for step in &steps {
-        ensure!(STEPS.split(',').any(|known| known == *step), "unknown step {step:?}: {STEPS} are known");
+        let known = [STEPS, MORE_STEPS].iter().flat_map(|steps| steps.split(',')).any(|known| known == *step);
+        ensure!(known, "unknown step {step:?}: {STEPS},{MORE_STEPS} are known");
     }
     let mut node =
         Node::new(node::Config { muxers: options.muxers, mdns: Mdns::Off, serves: vec![], ping_interval: DIAL_PING })?;
-    node.swarm.dial(address)?;
+    node.swarm.dial(address.clone())?;
     let established = timeout(STEP, connect(&mut node.swarm, peer)).await.context("dialling takes too long")?;
     established?;
     let muxer = node.muxer.get().map(|muxer| muxer.name());
@@ -268,13 +281,16 @@ async fn dial(options: Options) -> Result<()> {
 
     let (identified, identity) = watch::channel(None);
     let (pinged, pings) = mpsc::unbounded_channel();
+    let (reconnect, reconnects) = mpsc::unbounded_channel();
     let mut session = Session {
         key: node.key,
         peer,
         opener: node.opener,
         next_open: Instant::now() + BETWEEN_OPENS,
+        paced: node.muxer.get() != Some(&Muxer::Yamux),
         identity,
         pings,
+        reconnect,
         prompt: options.prompt,
         bytes: options.bytes,
     };
@@ -288,7 +304,7 @@ async fn dial(options: Options) -> Result<()> {
     };
     tokio::select! {
         done = all_steps => done?,
-        lost = follow(&mut node.swarm, identified, pinged) => return Err(lost),
+        lost = follow(&mut node.swarm, address, identified, pinged, reconnects) => return Err(lost),
     }
 
     let _ = node.swarm.disconnect_peer_id(peer);
@@ -308,14 +324,23 @@ async fn connect(swarm: &mut Swarm<Behaviour>, peer: PeerId) -> Result<()> {
 
 type Identity = Option<Result<identify::Info, String>>;
 
-/// Hands the swarm's events to the steps until the connection is lost.
+/// Hands the swarm's events to the steps until the connection is lost, and makes another connection when told to.
 async fn follow(
     swarm: &mut Swarm<Behaviour>,
+    address: Multiaddr,
     identified: watch::Sender<Identity>,
     pinged: mpsc::UnboundedSender<Result<Duration, ping::Failure>>,
+    mut reconnects: mpsc::UnboundedReceiver<oneshot::Sender<Result<()>>>,
 ) -> anyhow::Error {
     loop {
-        match swarm.select_next_some().await {
+        let event = tokio::select! {
+            event = swarm.select_next_some() => event,
+            Some(done) = reconnects.recv() => {
+                let _ = done.send(reconnect(swarm, &address).await);
+                continue;
+            }
+        };
+        match event {
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { info, .. })) => {
                 identified.send_replace(Some(Ok(info)));
             }
@@ -334,14 +359,25 @@ async fn follow(
     }
 }
 
+/// Drops the connection and dials again.
+async fn reconnect(swarm: &mut Swarm<Behaviour>, address: &Multiaddr) -> Result<()> {
+    let Some(Protocol::P2p(peer)) = address.iter().last() else { bail!("the address does not end in /p2p/…") };
+    let _ = swarm.disconnect_peer_id(peer);
+    while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
+    swarm.dial(address.clone())?;
+    connect(swarm, peer).await
+}
+
 /// One connection and what the steps need.
 struct Session {
     key: Keypair,
     peer: PeerId,
     opener: streams::Opener,
     next_open: Instant,
+    paced: bool,
     identity: watch::Receiver<Identity>,
     pings: mpsc::UnboundedReceiver<Result<Duration, ping::Failure>>,
+    reconnect: mpsc::UnboundedSender<oneshot::Sender<Result<()>>>,
     prompt: String,
     bytes: u64,
 }
@@ -367,9 +403,8 @@ impl Session {
                 )
             }
             "task" | "stream" => {
-                let mut stream = self.open(wire::TASK).await?;
                 let streamed = name == "stream";
-                let answer = requester::ask(&mut stream, &self.key, self.peer, &self.prompt, streamed).await?;
+                let answer = self.ask(&self.question(json!({"stream": streamed}))?).await?.completed()?;
                 let mut line = json!({"event": name, "status": answer.status, "text": answer.text});
                 if streamed {
                     line["updates"] = answer.updates.into();
@@ -377,6 +412,28 @@ impl Session {
                     line["executor"] = answer.executor.into();
                 }
                 Ok(line)
+            }
+            "cancel" => self.cancel().await,
+            "retry" => self.retry().await,
+            "conflict" => {
+                let question = self.question(json!({}))?;
+                self.ask(&question).await?.completed()?;
+                let input = json!({"prompt": format!("{}!", self.prompt)});
+                let other = self.question(json!({"task_id": question.id, "input": input}))?;
+                let answer = self.ask(&other).await?;
+                let code = answer.refused("rejected", "task_id_conflict")?;
+                Ok(json!({"event": name, "task_id": question.id, "status": answer.status, "code": code}))
+            }
+            "codes" => self.codes().await,
+            "deadline" => {
+                let question = self.question(json!({"stream": true, "timeout_ms": DEADLINE.as_millis() as u64}))?;
+                let answer = timeout(DEADLINE + Duration::from_secs(1), self.ask(&question)).await;
+                let answer = answer.context("nothing came a second after the deadline")??;
+                let code = answer.refused("cancelled", "deadline_exceeded")?;
+                Ok(json!({
+                    "event": name, "task_id": question.id, "status": answer.status, "code": code,
+                    "text": answer.text, "updates": answer.updates,
+                }))
             }
             "tampered" => {
                 let mut stream = self.open(wire::TASK).await?;
@@ -396,8 +453,61 @@ impl Session {
         }
     }
 
+    fn question(&self, extra: Value) -> Result<Question> {
+        Question::new(&self.key, self.peer, &self.prompt, extra)
+    }
+
+    async fn ask(&mut self, question: &Question) -> Result<Answer> {
+        let mut stream = self.open(wire::TASK).await?;
+        requester::ask(&mut stream, question, self.peer).await
+    }
+
+    /// The task lingers, so that only the reset can be what stops it.
+    async fn cancel(&mut self) -> Result<Value> {
+        let question = self.question(json!({"stream": true, "linger_ms": LINGER_MS}))?;
+        let mut stream = self.open(wire::TASK).await?;
+        let updates = requester::begin(&mut stream, &question, self.peer).await?;
+        drop(stream);
+        // What is answered behind the reset proves that it has arrived; the first answer may be to an earlier ping.
+        for _ in 0..2 {
+            self.ping().await.context("after the reset")?;
+        }
+        Ok(json!({"event": "cancel", "task_id": question.id, "updates": updates}))
+    }
+
+    /// One envelope three times: until the connection is dropped in its midst, until the result, and once more.
+    async fn retry(&mut self) -> Result<Value> {
+        let question = self.question(json!({"stream": true, "linger_ms": LINGER_MS}))?;
+        let mut stream = self.open(wire::TASK).await?;
+        requester::begin(&mut stream, &question, self.peer).await?;
+        let (done, reconnected) = oneshot::channel();
+        self.reconnect.send(done)?;
+        reconnected.await?.context("no second connection")?;
+        drop(stream); // not before, because that would be a reset
+        self.next_open = Instant::now() + BETWEEN_OPENS;
+        let second = self.ask(&question).await.context("over a new connection")?.completed()?;
+        let third = self.ask(&question).await.context("after its end")?;
+        let same = second.envelope == third.envelope;
+        Ok(json!({
+            "event": "retry", "task_id": question.id, "status": second.status, "text": second.text, "same": same,
+        }))
+    }
+
+    async fn codes(&mut self) -> Result<Value> {
+        let mut codes = Vec::new();
+        for (code, named, question) in requester::faults(&self.key, self.peer)? {
+            let answer = self.ask(&question).await.with_context(|| question.to_string())?;
+            codes.push(answer.refused("rejected", code).with_context(|| question.to_string())?.to_owned());
+            let known = answer.task_id != wire::NIL_UUID;
+            ensure!(named.is_none_or(|named| named == known), "{question} is answered for {}", answer.task_id);
+        }
+        Ok(json!({"event": "codes", "codes": codes}))
+    }
+
     async fn open(&mut self, protocol: StreamProtocol) -> Result<Stream> {
-        sleep_until(self.next_open.into()).await;
+        if self.paced {
+            sleep_until(self.next_open.into()).await;
+        }
         self.next_open = Instant::now() + BETWEEN_OPENS;
         self.opener.open(self.peer, protocol).await
     }
@@ -468,18 +578,16 @@ mod tests {
         let mut provider = node(muxer, vec![wire::TASK]);
         let peer = *provider.swarm.local_peer_id();
         let (address, _) = listen_on(&mut provider.swarm, vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]).await.unwrap();
-        let key = provider.key.clone();
+        let (drops, mut to_drop) = mpsc::unbounded_channel();
+        let tasks = provider::Provider::new(provider.key.clone(), drops);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = provider.swarm.select_next_some() => {}
+                    Some(peer) = to_drop.recv() => provider.swarm.disconnect_peer_id(peer).unwrap(),
                     Some(inbound) = provider.inbound.recv() => {
-                        let key = key.clone();
-                        tokio::spawn(async move {
-                            let mut stream = inbound.stream;
-                            provider::serve_task(&mut stream, &key, inbound.peer).await?;
-                            provider::await_close(&mut stream).await
-                        });
+                        let tasks = tasks.clone();
+                        tokio::spawn(async move { handle(inbound, &tasks).await });
                     }
                 }
             }
@@ -496,13 +604,15 @@ mod tests {
                 tokio::spawn(async move {
                     let mut stream = opener.open(peer, wire::TASK).await?;
                     all_open.wait().await;
-                    requester::ask(&mut stream, &key, peer, &format!("task {nth}"), nth % 2 == 0).await
+                    let extra = json!({"stream": nth % 2 == 0});
+                    let question = Question::new(&key, peer, &format!("task {nth}"), extra)?;
+                    requester::ask(&mut stream, &question, peer).await
                 })
             })
             .collect();
         for (nth, task) in tasks.into_iter().enumerate() {
             let answer = task.await.unwrap().unwrap();
-            assert_eq!(answer.text, format!("Processed: task {nth}"));
+            assert_eq!(answer.text.unwrap(), format!("Processed: task {nth}"));
         }
     }
 

@@ -1,9 +1,11 @@
 //! The provider's side: a mock executor behind the task protocol, the node's info, and the echo for tests.
 //!
-//! A handler that returns an error drops its stream, which resets it. Nothing is remembered, so the same task sent
-//! twice runs twice.
+//! A handler that returns an error drops its stream, which resets it.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{bail, ensure, Context, Result};
 use libp2p::{
@@ -12,10 +14,16 @@ use libp2p::{
     PeerId, Stream,
 };
 use serde_json::{json, Value};
-use tokio::time::timeout;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use crate::{
     json::{self, Members, Object},
+    memory::{Course, Memory, Stop},
+    plan::{status_of, Plan},
+    streams::Inbound,
     wire::{self, Kind},
 };
 
@@ -24,30 +32,220 @@ const FIRST_FRAME: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(60);
 const LAST_CLOSE: Duration = Duration::from_secs(30);
 
-/// What became of a task, for the log.
-pub struct Outcome {
-    pub task_id: String,
-    pub status: &'static str,
+/// How much later than its streams a connection may be seen to be lost.
+const CLOSING: Duration = Duration::from_millis(100);
+
+pub struct Provider {
+    key: Keypair,
+    memory: Mutex<Memory>,
+    /// Whose connection the swarm shall drop.
+    drops: mpsc::UnboundedSender<PeerId>,
 }
 
-/// None when the requester closed the stream without a task.
-pub async fn serve_task(stream: &mut Stream, key: &Keypair, requester: PeerId) -> Result<Option<Outcome>> {
-    let first = timeout(FIRST_FRAME, wire::read_frame(stream, wire::MAX_FRAME)).await.context("no task came")??;
-    let Some(frame) = first else {
-        stream.close().await?;
-        return Ok(None);
-    };
-    let (_, payload) = wire::open(&frame, requester, &[Kind::Task])?;
-    let (outcome, envelopes) = answer(key, requester, &payload)?;
-    let sent = async {
-        for envelope in envelopes {
-            wire::write_frame(stream, &envelope).await?;
+impl Provider {
+    pub fn new(key: Keypair, drops: mpsc::UnboundedSender<PeerId>) -> Arc<Self> {
+        Arc::new(Self { key, memory: Mutex::default(), drops })
+    }
+
+    pub fn key(&self) -> &Keypair {
+        &self.key
+    }
+
+    /// Returns when the task has its result, or the requester has closed the stream without a task.
+    pub async fn serve_task(self: &Arc<Self>, inbound: &mut Inbound) -> Result<()> {
+        let Inbound { peer, stream, .. } = inbound;
+        let first = timeout(FIRST_FRAME, wire::read_frame(stream, wire::MAX_FRAME)).await.context("no task came")??;
+        let Some(frame) = first else { return Ok(stream.close().await?) };
+        let (_, payload) = wire::open(&frame, *peer, &[Kind::Task])?;
+        match self.admit(*peer, &payload) {
+            Err(Rejection { task_id, error }) => {
+                let envelope = self.result(*peer, &task_id, &payload, "rejected", json!({"error": error}))?;
+                send(stream, &envelope).await?;
+                let code = &error["code"];
+                tell(json!({"event": "task", "task_id": task_id, "status": "rejected", "code": code}), *peer);
+            }
+            Ok((course, begins)) => {
+                let delivered = self.deliver(inbound, &course, begins).await;
+                let mut connection = inbound.connection.clone();
+                let lost = delivered.is_err() && timeout(CLOSING, connection.changed()).await.is_ok();
+                course.leave(if lost { Stop::Lost } else { Stop::Reset });
+                delivered?;
+            }
         }
-        stream.close().await?;
-        anyhow::Ok(())
-    };
-    timeout(ANSWER, sent).await.context("the requester takes no answer")??;
-    Ok(Some(outcome))
+        Ok(inbound.stream.close().await?)
+    }
+
+    /// The course of a task, followed from now on, and whether it begins now.
+    fn admit(self: &Arc<Self>, requester: PeerId, payload: &[u8]) -> Result<(Arc<Course>, bool), Rejection> {
+        let task = check(payload, self.key.public().to_peer_id())?;
+        let task_id = task.id.clone();
+        let key = (requester, task_id.clone());
+        let mut memory = self.memory.lock().unwrap();
+        let known = memory.join(&key, payload).map_err(|_| {
+            Rejection::new(&task_id, "task_id_conflict", "another task had this task_id: take a new one")
+        })?;
+        if let Some(course) = known {
+            tell(json!({"event": "repeat", "task_id": task_id}), requester);
+            return Ok((course, false));
+        }
+        let attempt = memory.attempt(&key);
+        let mut plan = Plan::of(&task.prompt);
+        if let Some(error) = plan.rejection(attempt) {
+            return Err(Rejection { task_id, error });
+        }
+        if attempt > 1 {
+            plan.break_after = None;
+        }
+        let course = Course::new(requester, task, payload.into(), plan);
+        memory.begin(&course);
+        if let Some(timeout_ms) = course.task.timeout_ms {
+            let course = course.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(timeout_ms)).await;
+                course.stop(Stop::Deadline);
+            });
+        }
+        let (provider, running) = (self.clone(), course.clone());
+        tokio::spawn(async move { provider.run(&running).await.expect("what was just made can be signed") });
+        Ok((course, true))
+    }
+
+    /// Does what the prompt says, until somebody stops it.
+    async fn run(&self, course: &Course) -> Result<()> {
+        let Course { requester, task, plan, payload, .. } = course;
+        let result = |status: &str, mut details: Value| {
+            details["executor"] = EXECUTOR.into();
+            self.result(*requester, &task.id, payload, status, details)
+        };
+        let text = format!("Processed: {}", task.prompt);
+        // Before the updates, because a result that is too large for a frame has no output for them to add up to.
+        let mut envelope = result("completed", json!({"output": {"text": text}}))?;
+        let code;
+        let mut stopped = None;
+        if envelope.len() > wire::MAX_FRAME {
+            code = Some("output_too_large");
+            let message = "the result does not fit a frame: ask for less";
+            envelope = result("failed", json!({"error": {"code": code, "message": message}}))?;
+        } else {
+            let mut stop = course.stopped.subscribe();
+            for piece in pieces(&text, plan.pieces) {
+                if !plan.pause.is_zero() {
+                    let _ = timeout(plan.pause, stop.wait_for(Option::is_some)).await;
+                }
+                stopped = *stop.borrow();
+                if stopped.is_some() {
+                    break;
+                }
+                course.progress.send_modify(|progress| progress.pieces.push(piece.to_owned()));
+                if plan.code.is_some() {
+                    break;
+                }
+            }
+            code = match stopped {
+                None => plan.code.as_deref(),
+                Some(Stop::Deadline) => Some("deadline_exceeded"),
+                Some(_) => Some("cancelled"),
+            };
+            if let Some(code) = code {
+                let output = course.progress.borrow().pieces.concat();
+                let message = "the prompt asked for it, or it was stopped: send it again";
+                let details = json!({"output": {"text": output}, "error": {"code": code, "message": message}});
+                envelope = result(status_of(code), details)?;
+            }
+        }
+        let status = code.map_or("completed", status_of);
+        self.memory.lock().unwrap().end(course, envelope, status != "cancelled");
+        let status = if stopped == Some(Stop::Lost) { "lost" } else { status };
+        let mut line = json!({"event": "task", "task_id": task.id, "status": status});
+        if let Some(code) = code {
+            line["code"] = code.into();
+        }
+        tell(line, *requester);
+        Ok(())
+    }
+
+    /// Writes the updates and the result as they come, and reads meanwhile, to see the stream's end.
+    async fn deliver(&self, inbound: &mut Inbound, course: &Course, begins: bool) -> Result<()> {
+        let Inbound { peer, stream, connection, .. } = inbound;
+        let id = &course.task.id;
+        let mut progress = course.progress.subscribe();
+        let mut seq = 0;
+        let mut update = |content: Value| {
+            let mut update = json!({"task_id": id, "seq": seq});
+            if let (Some(update), Value::Object(content)) = (update.as_object_mut(), content) {
+                update.extend(content);
+            }
+            seq += 1;
+            wire::seal(&self.key, Kind::Update, update.to_string().as_bytes())
+        };
+        if course.task.stream {
+            send(stream, &update(json!({"state": "running"}))?).await?;
+        }
+        let mut seen = 0;
+        let mut closed = false;
+        loop {
+            let (pieces, result) = {
+                let progress = progress.borrow_and_update();
+                (progress.pieces[seen..].to_vec(), progress.result.clone())
+            };
+            for piece in pieces {
+                if course.task.stream {
+                    send(stream, &update(json!({"text": piece}))?).await?;
+                }
+                seen += 1;
+                if begins && course.plan.break_after == Some(seen) {
+                    self.drops.send(*peer)?;
+                    let _ = connection.changed().await;
+                    bail!("the prompt asked for a broken connection");
+                }
+            }
+            if let Some(result) = result {
+                return send(stream, &result).await;
+            }
+            let mut byte = [0];
+            tokio::select! {
+                _ = progress.changed() => {}
+                _ = connection.changed() => bail!("the connection was lost"),
+                count = stream.read(&mut byte), if !closed => {
+                    ensure!(count? == 0, "more than one task came on a stream");
+                    closed = true;
+                    // The muxers show a reset as an end. Writing nothing is refused after the one and not after the other.
+                    let open = timeout(ANSWER, stream.write(&[])).await.context("the requester takes nothing")?;
+                    open.context("the requester reset the stream")?;
+                }
+            }
+        }
+    }
+
+    fn result(
+        &self,
+        requester: PeerId,
+        task_id: &str,
+        payload: &[u8],
+        status: &str,
+        details: Value,
+    ) -> Result<Vec<u8>> {
+        let mut result = json!({
+            "task_id": task_id,
+            "status": status,
+            "timestamp": wire::now(),
+            "recipient": requester.to_base58(),
+            "task_sha256": wire::sha256(payload),
+        });
+        if let (Some(result), Value::Object(details)) = (result.as_object_mut(), details) {
+            result.extend(details);
+        }
+        wire::seal(&self.key, Kind::Result, result.to_string().as_bytes())
+    }
+}
+
+fn tell(mut line: Value, peer: PeerId) {
+    line["peer"] = peer.to_base58().into();
+    crate::print(line);
+}
+
+async fn send(stream: &mut Stream, envelope: &[u8]) -> Result<()> {
+    timeout(ANSWER, wire::write_frame(stream, envelope)).await.context("the requester takes no answer")?
 }
 
 /// Reads to the requester's own close, so that a reset isn't needed to free the stream there.
@@ -86,60 +284,10 @@ pub async fn serve_echo(stream: &mut Stream) -> Result<()> {
     }
 }
 
-/// Everything to send for a task, sealed, the result last.
-fn answer(key: &Keypair, requester: PeerId, payload: &[u8]) -> Result<(Outcome, Vec<Vec<u8>>)> {
-    let me = key.public().to_peer_id();
-    let task = check(payload, me);
-    let result = |task_id: &str, status: &str, details: Value| {
-        let mut result = json!({
-            "task_id": task_id,
-            "status": status,
-            "timestamp": wire::now(),
-            "recipient": requester.to_base58(),
-            "task_sha256": wire::sha256(payload),
-        });
-        if let (Some(result), Value::Object(details)) = (result.as_object_mut(), details) {
-            result.extend(details);
-        }
-        wire::seal(key, Kind::Result, result.to_string().as_bytes())
-    };
-    let Task { id, stream, prompt } = match task {
-        Ok(task) => task,
-        Err(Rejection { task_id, code, message }) => {
-            let details = json!({"error": {"code": code, "message": message}});
-            let envelope = result(&task_id, "rejected", details)?;
-            return Ok((Outcome { task_id, status: "rejected" }, vec![envelope]));
-        }
-    };
-
-    let text = format!("Processed: {prompt}");
-    let last = result(&id, "completed", json!({"output": {"text": text}, "executor": EXECUTOR}))?;
-    if last.len() > wire::MAX_FRAME {
-        let message = "the result does not fit a frame: ask for less";
-        let details = json!({"error": {"code": "output_too_large", "message": message}, "executor": EXECUTOR});
-        let envelope = result(&id, "failed", details)?;
-        return Ok((Outcome { task_id: id, status: "failed" }, vec![envelope]));
-    }
-    let mut envelopes = Vec::new();
-    if stream {
-        let mut updates = vec![json!({"state": "running"})];
-        updates.extend(pieces(&text).into_iter().map(|piece| json!({"text": piece})));
-        for (seq, content) in updates.iter().enumerate() {
-            let mut update = json!({"task_id": id, "seq": seq});
-            if let (Some(update), Some(content)) = (update.as_object_mut(), content.as_object()) {
-                update.extend(content.clone());
-            }
-            envelopes.push(wire::seal(key, Kind::Update, update.to_string().as_bytes())?);
-        }
-    }
-    envelopes.push(last);
-    Ok((Outcome { task_id: id, status: "completed" }, envelopes))
-}
-
-/// Three pieces, more only where one would be above the limit of an update.
-fn pieces(text: &str) -> Vec<&str> {
+/// So many pieces, as far as there are characters, and more only where one would be above the limit of an update.
+fn pieces(text: &str, count: usize) -> Vec<&str> {
     // Moving a cut to the start of its code point makes the next piece at most 3 bytes longer.
-    let count = text.len().div_ceil(wire::MAX_UPDATE_TEXT - 4).max(3);
+    let count = text.len().div_ceil(wire::MAX_UPDATE_TEXT - 4).max(count);
     let mut rest = text;
     let mut pieces = Vec::new();
     for nth in 1..=count {
@@ -148,24 +296,33 @@ fn pieces(text: &str) -> Vec<&str> {
             cut -= 1;
         }
         let (piece, after) = rest.split_at(cut - (text.len() - rest.len()));
-        pieces.push(piece);
+        if !piece.is_empty() {
+            pieces.push(piece);
+        }
         rest = after;
     }
     pieces
 }
 
 #[derive(Debug)]
-struct Task {
-    id: String,
-    stream: bool,
-    prompt: String,
+pub struct Task {
+    pub id: String,
+    pub prompt: String,
+    pub stream: bool,
+    pub timeout_ms: Option<u64>,
+    pub linger_ms: u64,
 }
 
 #[derive(Debug)]
 struct Rejection {
     task_id: String,
-    code: &'static str,
-    message: String,
+    error: Value,
+}
+
+impl Rejection {
+    fn new(task_id: &str, code: &str, message: &str) -> Self {
+        Self { task_id: task_id.to_owned(), error: json!({"code": code, "message": message}) }
+    }
 }
 
 fn check(payload: &[u8], me: PeerId) -> Result<Task, Rejection> {
@@ -174,32 +331,31 @@ fn check(payload: &[u8], me: PeerId) -> Result<Task, Rejection> {
         if let Some(id) = task.get("task_id").and_then(Value::as_str).filter(|id| wire::is_task_id(id)) {
             task_id = id.to_owned();
         }
-        let stream = check_members(&task).map_err(|error| ("invalid_task", error))?;
+        let mut checked = check_members(&task).map_err(|error| ("invalid_task", error))?;
         check_addressee(&task, me)?;
-        let prompt = mock_prompt(&task).map_err(|error| ("invalid_task", error))?;
-        Ok((stream, prompt))
+        checked.prompt = mock_prompt(&task).map_err(|error| ("invalid_task", error))?;
+        Ok(checked)
     });
-    match checked {
-        Ok((stream, prompt)) => Ok(Task { id: task_id, stream, prompt }),
-        Err((code, error)) => Err(Rejection { task_id, code, message: format!("{error:#}") }),
-    }
+    checked.map_err(|(code, error)| Rejection::new(&task_id, code, &format!("{error:#}")))
 }
 
-fn check_members(task: &Object) -> Result<bool> {
-    ensure!(wire::is_task_id(task.text("task_id")?), "task_id is not a lower-case UUID of version 4");
+/// All but the prompt, which belongs to the task type.
+fn check_members(task: &Object) -> Result<Task> {
+    let id = task.text("task_id")?;
+    ensure!(wire::is_task_id(id), "task_id is not a lower-case UUID of version 4");
     let task_type = task.text("task_type")?;
     let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     ensure!((1..=64).contains(&task_type.len()) && task_type.bytes().all(allowed), "task_type is not a valid name");
     let input = task.object("input")?;
     ensure!(wire::is_timestamp(task.text("timestamp")?), "timestamp is not RFC 3339 in UTC");
     task.text_if_any("recipient")?;
-    task.integer_if_any("timeout_ms", 1..=86_400_000)?;
-    task.integer_if_any("linger_ms", 0..=60_000)?;
+    let timeout_ms = task.integer_if_any("timeout_ms", 1..=86_400_000)?;
+    let linger_ms = task.integer_if_any("linger_ms", 0..=60_000)?.unwrap_or(0);
     let stream = task.flag("stream")?;
     if task_type == "inference" {
         check_inference(input).context("input")?;
     }
-    Ok(stream)
+    Ok(Task { id: id.to_owned(), prompt: String::new(), stream, timeout_ms, linger_ms })
 }
 
 fn check_inference(input: &Object) -> Result<()> {
@@ -340,9 +496,9 @@ mod tests {
         ];
         for (at, value) in invalid {
             let rejection = verdict(|task| task[&at[1..]] = value.clone()).unwrap_err();
-            assert_eq!(rejection.code, "invalid_task", "{at} {value}");
+            assert_eq!(rejection.error["code"], "invalid_task", "{at} {value}");
         }
-        let code = |change: fn(&mut Value)| verdict(change).unwrap_err().code;
+        let code = |change: fn(&mut Value)| verdict(change).unwrap_err().error["code"].clone();
         assert_eq!(
             code(|task| task["recipient"] = json!(requester().public().to_peer_id().to_base58())),
             "wrong_recipient"
@@ -360,14 +516,21 @@ mod tests {
         assert_eq!(verdict(|task| task["task_id"] = json!("x")).unwrap_err().task_id, wire::NIL_UUID);
     }
 
-    #[test]
-    fn what_would_not_fit_a_frame_has_failed() {
-        for (length, expected) in [(3 << 20, "completed"), ((4 << 20) - 400, "failed")] {
-            let task = TASK_PAYLOAD.replace("Hello, P2P AI!", &"x".repeat(length));
+    #[tokio::test]
+    async fn what_would_not_fit_a_frame_has_failed() {
+        for (length, fits) in [(3 << 20, true), ((4 << 20) - 400, false)] {
+            let payload = TASK_PAYLOAD.replace("Hello, P2P AI!", &"x".repeat(length));
+            let provider = Provider::new(provider(), mpsc::unbounded_channel().0);
             let requester = requester().public().to_peer_id();
-            let (outcome, envelopes) = answer(&provider(), requester, task.as_bytes()).unwrap();
-            assert_eq!(outcome.status, expected);
-            assert!(envelopes.iter().all(|envelope| envelope.len() <= wire::MAX_FRAME));
+            let (course, begins) = provider.admit(requester, payload.as_bytes()).unwrap();
+            assert!(begins);
+            let mut progress = course.progress.subscribe();
+            let progress = progress.wait_for(|progress| progress.result.is_some()).await.unwrap();
+            assert!(progress.result.as_ref().unwrap().len() <= wire::MAX_FRAME);
+            assert_eq!(progress.pieces.is_empty(), !fits);
+            assert!(matches!(provider.admit(requester, payload.as_bytes()), Ok((_, false))));
+            let other = provider.admit(requester, TASK_PAYLOAD.as_bytes()).err().unwrap();
+            assert_eq!(other.error["code"], "task_id_conflict");
         }
     }
 
@@ -376,7 +539,7 @@ mod tests {
         for text in
             ["Processed: ", "Processed: Hello", "Processed: 😀😀é", &format!("Processed: {}", "é".repeat(200_000))]
         {
-            let pieces = pieces(text);
+            let pieces = pieces(text, 3);
             assert_eq!(pieces.concat(), text);
             assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= wire::MAX_UPDATE_TEXT));
             assert!(pieces.len() == 3 || text.len() > 3 * 65532, "{}", pieces.len());

@@ -1,6 +1,6 @@
 //! The requester's side: nothing that a provider says is believed before it has been checked.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use anyhow::{bail, ensure, Context, Result};
 use libp2p::{
@@ -21,47 +21,100 @@ use crate::{
 const TIMEOUT_MS: u64 = 30_000;
 const LAST_CLOSE: Duration = Duration::from_secs(10);
 
+/// A result that verified, whatever it says.
 #[derive(Debug)]
 pub struct Answer {
+    pub task_id: String,
     pub status: String,
-    pub text: String,
+    pub text: Option<String>,
     pub executor: String,
+    /// Code and message.
+    pub error: Option<(String, String)>,
     pub updates: u64,
+    pub envelope: Vec<u8>,
 }
 
-/// Sends a task and returns its verified result. Anything but `completed` is an error.
-pub async fn ask(stream: &mut Stream, key: &Keypair, provider: PeerId, prompt: &str, streamed: bool) -> Result<Answer> {
-    let question = Question::new(key, provider, prompt, streamed);
-    wire::write_frame(stream, &wire::seal(key, Kind::Task, &question.payload)?).await?;
+impl Answer {
+    /// Verified, yet perhaps not what was asked for.
+    pub fn completed(self) -> Result<Self> {
+        if let Some((code, message)) = &self.error {
+            bail!("the task was {} ({code}): {message}", self.status);
+        }
+        Ok(self)
+    }
 
-    let expected: &[Kind] = if streamed { &[Kind::Update, Kind::Result] } else { &[Kind::Result] };
+    /// Its code, which has to be this one.
+    pub fn refused(&self, status: &str, code: &str) -> Result<&str> {
+        let got = self.error.as_ref().map_or("nothing", |(code, _)| code);
+        ensure!(
+            (self.status.as_str(), got) == (status, code),
+            "{} with {got} instead of {status} with {code}",
+            self.status
+        );
+        Ok(got)
+    }
+}
+
+/// Sends a task and returns its verified result.
+pub async fn ask(stream: &mut Stream, question: &Question, provider: PeerId) -> Result<Answer> {
+    wire::write_frame(stream, &question.envelope).await?;
     let mut updates = Updates::default();
-    let result = loop {
-        let frame = wire::read_frame(stream, wire::MAX_FRAME).await?.context("the stream ended without a result")?;
-        match wire::open(&frame, provider, expected)? {
-            (Kind::Update, payload) => updates.add(&question, &payload).context("an update does not verify")?,
-            (_, payload) => break payload,
+    let answer = loop {
+        if let Some(answer) = next(stream, question, provider, &mut updates).await? {
+            break answer;
         }
     };
-    let answer = question.check(&result, updates).context("the result does not verify")?;
     // Only now: a requester that has closed its side could no longer cancel.
     stream.close().await?;
     end_of(stream, "the result").await?;
     Ok(answer)
 }
 
+/// Sends a task and returns after the first text, with the number of updates.
+pub async fn begin(stream: &mut Stream, question: &Question, provider: PeerId) -> Result<u64> {
+    wire::write_frame(stream, &question.envelope).await?;
+    let mut updates = Updates::default();
+    while updates.text.is_empty() {
+        if let Some(answer) = next(stream, question, provider, &mut updates).await? {
+            bail!("the task was {} before its first text", answer.status);
+        }
+    }
+    Ok(updates.next_seq)
+}
+
+/// Reads one message more, which may be the last.
+async fn next(
+    stream: &mut Stream,
+    question: &Question,
+    provider: PeerId,
+    updates: &mut Updates,
+) -> Result<Option<Answer>> {
+    let expected: &[Kind] = if question.streamed { &[Kind::Update, Kind::Result] } else { &[Kind::Result] };
+    let envelope = wire::read_frame(stream, wire::MAX_FRAME).await?.context("the stream ended without a result")?;
+    match wire::open(&envelope, provider, expected)? {
+        (Kind::Update, payload) => {
+            updates.add(question, &payload).context("an update does not verify")?;
+            Ok(None)
+        }
+        (_, payload) => {
+            let answer = question.check(&payload, updates).context("the result does not verify")?;
+            Ok(Some(Answer { envelope, ..answer }))
+        }
+    }
+}
+
 /// Sends a task with one bit of its payload flipped; Ok if the stream ends without an answer.
 pub async fn ask_tampered(stream: &mut Stream, key: &Keypair, provider: PeerId, prompt: &str) -> Result<()> {
-    let question = Question::new(key, provider, prompt, false);
-    wire::write_frame(stream, &tamper(key, &question)?).await?;
+    let question = Question::new(key, provider, prompt, json!({}))?;
+    wire::write_frame(stream, &tamper(&question)?).await?;
     let count = stream.read(&mut [0; 1024]).await;
     ensure!(!matches!(count, Ok(1..)), "the tampered task was answered");
     Ok(())
 }
 
 /// What is flipped keeps the payload a valid task, so that only the signature can give it away.
-fn tamper(key: &Keypair, question: &Question) -> Result<Vec<u8>> {
-    let mut envelope = wire::seal(key, Kind::Task, &question.payload)?;
+fn tamper(question: &Question) -> Result<Vec<u8>> {
+    let mut envelope = question.envelope.clone();
     let payload = envelope.windows(question.payload.len()).position(|window| window == question.payload);
     let second = question.payload.windows(3).position(|window| window == b"Z\",").context("no timestamp")?;
     envelope[payload.context("no payload")? + second - 1] ^= 1;
@@ -121,33 +174,42 @@ fn check_timestamp_and_recipient(message: &Object, me: PeerId) -> Result<()> {
     Ok(())
 }
 
-struct Question {
-    id: String,
+/// A task as it is sent.
+pub struct Question {
+    pub id: String,
     payload: Vec<u8>,
+    envelope: Vec<u8>,
     prompt: String,
     streamed: bool,
     me: PeerId,
 }
 
 impl Question {
-    fn new(key: &Keypair, provider: PeerId, prompt: &str, streamed: bool) -> Self {
-        let id = wire::new_task_id();
+    /// With the members of `extra` in place of, or besides, the usual ones.
+    pub fn new(key: &Keypair, provider: PeerId, prompt: &str, extra: Value) -> Result<Self> {
         let mut task = json!({
-            "task_id": id,
+            "task_id": wire::new_task_id(),
             "task_type": "inference",
             "input": {"prompt": prompt},
             "timestamp": wire::now(),
             "recipient": provider.to_base58(),
             "timeout_ms": TIMEOUT_MS,
         });
-        if streamed {
-            task["stream"] = true.into();
+        for (name, value) in extra.as_object().context("extra members are an object")? {
+            task[name] = value.clone();
         }
-        let me = key.public().to_peer_id();
-        Self { id, payload: task.to_string().into(), prompt: prompt.to_owned(), streamed, me }
+        let id = task["task_id"].as_str().unwrap_or_default().to_owned();
+        let streamed = task["stream"] == json!(true);
+        Self::sealed(key, id, task.to_string().into(), prompt, streamed)
     }
 
-    fn check(&self, payload: &[u8], updates: Updates) -> Result<Answer> {
+    fn sealed(key: &Keypair, id: String, payload: Vec<u8>, prompt: &str, streamed: bool) -> Result<Self> {
+        let envelope = wire::seal(key, Kind::Task, &payload)?;
+        let me = key.public().to_peer_id();
+        Ok(Self { id, payload, envelope, prompt: prompt.to_owned(), streamed, me })
+    }
+
+    fn check(&self, payload: &[u8], updates: &Updates) -> Result<Answer> {
         let result = json::parse(payload)?;
         ensure!(result.text("task_sha256")? == wire::sha256(&self.payload), "task_sha256 is of another task");
         check_timestamp_and_recipient(&result, self.me)?;
@@ -180,21 +242,64 @@ impl Question {
         }
         let executor = result.text_if_any("executor")?;
         ensure!(executor.is_some() || status == "rejected", "executor is missing");
-        match result.object_if_any("error")? {
+        let error = match result.object_if_any("error")? {
             Some(error) => {
-                let (code, message) = (error.text("code")?, error.text("message")?);
                 error.integer_if_any("retry_after_ms", 0..=u64::MAX)?;
-                ensure!(status != "completed", "a completed task has an error");
-                // Verified, yet not what was asked for.
-                bail!("the task was {status} ({code}): {message}");
+                Some((error.text("code")?.to_owned(), error.text("message")?.to_owned()))
             }
-            None => ensure!(status == "completed", "error is missing"),
+            None => None,
+        };
+        let completed = status == "completed";
+        ensure!(error.is_none() == completed, "{status} does not go with the error being there or missing");
+        ensure!(text.is_some() || !completed, "output is missing");
+        let executor = executor.unwrap_or_default();
+        if completed && executor == "mock" {
+            let expected = format!("Processed: {}", self.prompt);
+            ensure!(text == Some(expected.as_str()), "the mock executor gave {text:?}");
         }
-        let (text, executor) = (text.context("output is missing")?, executor.unwrap_or_default());
-        if executor == "mock" {
-            ensure!(text == format!("Processed: {}", self.prompt), "the mock executor gave {text:?}");
-        }
-        Ok(Answer { status: status.into(), text: text.into(), executor: executor.into(), updates: updates.next_seq })
+        Ok(Answer {
+            task_id: id.into(),
+            status: status.into(),
+            text: text.map(str::to_owned),
+            executor: executor.into(),
+            error,
+            updates: updates.next_seq,
+            envelope: Vec::new(),
+        })
+    }
+}
+
+/// Tasks that have to be rejected, with the code that each deserves and whether its id can be read (or that is a matter
+/// of taste).
+pub fn faults(key: &Keypair, provider: PeerId) -> Result<Vec<(&'static str, Option<bool>, Question)>> {
+    let mut faults = Vec::new();
+    let somebody = PeerId::random().to_base58();
+    let changes = [
+        ("invalid_task", Some(false), json!({"task_id": "x"})),
+        ("invalid_task", Some(true), json!({"stream": "true"})),
+        ("invalid_task", Some(true), json!({"timeout_ms": 0})),
+        ("invalid_task", Some(true), json!({"linger_ms": 60_001})),
+        ("invalid_task", Some(true), json!({"input": {"prompt": "a", "messages": [{"role": "user", "content": "a"}]}})),
+        ("wrong_recipient", Some(true), json!({"recipient": somebody})),
+        ("unsupported_task_type", Some(true), json!({"task_type": "translation", "input": {}})),
+        ("unsupported_model", Some(true), json!({"input": {"prompt": "a", "model": "no-such-model"}})),
+    ];
+    for (code, named, change) in changes {
+        faults.push((code, named, Question::new(key, provider, "", change)?));
+    }
+    let good = Question::new(key, provider, "", json!({}))?;
+    let text = String::from_utf8(good.payload)?;
+    let twice = format!("{},\"task_type\":\"inference\"}}", text.trim_end_matches('}'));
+    for (named, payload) in [(Some(false), "null".to_owned()), (None, twice)] {
+        faults.push(("invalid_task", named, Question::sealed(key, good.id.clone(), payload.into(), "", false)?));
+    }
+    Ok(faults)
+}
+
+/// The payload, to say which task it was.
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.payload))
     }
 }
 
@@ -272,6 +377,7 @@ mod tests {
         Question {
             id: "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b".into(),
             payload: TASK_PAYLOAD.into(),
+            envelope: Vec::new(),
             prompt: "Hello, P2P AI!".into(),
             streamed: false,
             me: requester().public().to_peer_id(),
@@ -281,12 +387,12 @@ mod tests {
     fn verdict(change: impl FnOnce(&mut Value)) -> Result<Answer> {
         let mut result: Value = serde_json::from_str(RESULT_PAYLOAD)?;
         change(&mut result);
-        question().check(result.to_string().as_bytes(), Updates::default())
+        question().check(result.to_string().as_bytes(), &Updates::default())
     }
 
     #[test]
     fn the_result_of_the_test_vector_verifies() {
-        assert_eq!(verdict(|_| {}).unwrap().text, "Processed: Hello, P2P AI!");
+        assert_eq!(verdict(|_| {}).unwrap().text.unwrap(), "Processed: Hello, P2P AI!");
     }
 
     #[test]
@@ -320,7 +426,9 @@ mod tests {
             result["executor"] = Value::Null;
             result["error"] = json!({"code": "busy", "message": "later", "retry_after_ms": 5});
         });
-        assert_eq!(error.unwrap_err().to_string(), "the task was rejected (busy): later");
+        assert!(error.as_ref().unwrap().refused("rejected", "busy").is_ok());
+        assert!(error.as_ref().unwrap().refused("rejected", "not_allowed").is_err());
+        assert_eq!(error.unwrap().completed().unwrap_err().to_string(), "the task was rejected (busy): later");
     }
 
     #[test]
@@ -336,8 +444,8 @@ mod tests {
         add(&mut updates, json!({"seq": 1, "state": "dreaming"})).unwrap();
         add(&mut updates, json!({"seq": 2, "text": "Processed: "})).unwrap();
         let streamed = Question { streamed: true, ..self::question() };
-        assert!(streamed.check(RESULT_PAYLOAD.as_bytes(), updates).is_err());
-        assert!(streamed.check(RESULT_PAYLOAD.as_bytes(), Updates::default()).is_err());
+        assert!(streamed.check(RESULT_PAYLOAD.as_bytes(), &updates).is_err());
+        assert!(streamed.check(RESULT_PAYLOAD.as_bytes(), &Updates::default()).is_err());
         for wrong in [
             json!({"seq": 1, "text": "a"}),
             json!({"text": "a", "state": "running"}),
@@ -354,12 +462,11 @@ mod tests {
     #[test]
     fn tampering_leaves_a_readable_task() {
         let key = requester();
-        let question = Question::new(&key, provider().public().to_peer_id(), "Z\",", false);
-        let envelope = tamper(&key, &question).unwrap();
+        let question = Question::new(&key, provider().public().to_peer_id(), "Z\",", json!({})).unwrap();
+        let envelope = tamper(&question).unwrap();
         let me = key.public().to_peer_id();
         assert!(wire::open(&envelope, me, &[Kind::Task]).unwrap_err().to_string().contains("signature"));
-        let changed = wire::seal(&key, Kind::Task, &question.payload).unwrap();
-        let flipped: u32 = changed.iter().zip(&envelope).map(|(a, b)| (a ^ b).count_ones()).sum();
+        let flipped: u32 = question.envelope.iter().zip(&envelope).map(|(a, b)| (a ^ b).count_ones()).sum();
         assert_eq!(flipped, 1);
     }
 }

@@ -24,13 +24,15 @@ use libp2p::{
     },
     Multiaddr, PeerId, Stream, StreamProtocol,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A stream that a peer opened, its protocol agreed on.
 pub struct Inbound {
     pub peer: PeerId,
     pub protocol: StreamProtocol,
     pub stream: Stream,
+    /// Has changed when the connection is gone.
+    pub connection: watch::Receiver<()>,
 }
 
 type Reply = oneshot::Sender<anyhow::Result<Stream>>;
@@ -71,7 +73,13 @@ impl Behaviour {
     }
 
     fn handler(&self, peer: PeerId) -> Handler {
-        Handler { peer, served: self.served.clone(), inbound: self.inbound.clone(), requests: VecDeque::new() }
+        Handler {
+            peer,
+            served: self.served.clone(),
+            inbound: self.inbound.clone(),
+            requests: VecDeque::new(),
+            alive: watch::Sender::new(()),
+        }
     }
 }
 
@@ -122,6 +130,7 @@ pub struct Handler {
     served: Vec<StreamProtocol>,
     inbound: mpsc::UnboundedSender<Inbound>,
     requests: VecDeque<Open>,
+    alive: watch::Sender<()>, // dropped with the handler, and the handler with the connection
 }
 
 impl ConnectionHandler for Handler {
@@ -156,7 +165,12 @@ impl ConnectionHandler for Handler {
                 protocol: (stream, protocol), ..
             }) => {
                 // Fails only while the program ends, when dropping the stream is right.
-                let _ = self.inbound.send(Inbound { peer: self.peer, protocol, stream });
+                let _ = self.inbound.send(Inbound {
+                    peer: self.peer,
+                    protocol,
+                    stream,
+                    connection: self.alive.subscribe(),
+                });
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, _), info }) => {
                 let _ = info.send(Ok(stream));
