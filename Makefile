@@ -27,7 +27,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo test asan tsan coverage soak interop fuzz format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak interop fuzz format format-check layering tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ help:  ## This list
 
 demo: build  ## Build what is needed and show two agents solving a task
 	@build/release/mvp_demo
+
+demo-llm: build need-llm  ## Have a language model on one agent answer another; MODEL=FILE.gguf, PROMPT=TEXT
+	@scripts/demo-llm "$(MODEL)" $(if $(PROMPT),"$(PROMPT)")
 
 test: need-test  ## Build and run all tests
 	$(call build,release,-DP2P_TESTS=ON)
@@ -65,8 +68,10 @@ coverage: need-dev  ## Run the tests, print the lines of src/ that they reach, f
 	$(call run-tests,coverage)
 	@scripts/coverage
 
-soak: build  ## Run the demo's course REPEAT times
+soak: need-test  ## Run the demo's course REPEAT times, and judge times and what is left behind
+	$(call build,release,-DP2P_TESTS=ON,mvp_demo endurance)
 	@build/release/mvp_demo --repeat $(REPEAT)
+	@build/release/endurance
 
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	@tests/interop/run.py

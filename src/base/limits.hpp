@@ -95,12 +95,12 @@ inline constexpr std::size_t stranger_task = 64 * 1024;   // bytes of a frame th
 inline constexpr std::size_t results_kept = 1024;         // finished tasks whose result is given again
 inline constexpr std::size_t results_kept_bytes = 16 * 1024 * 1024;  // of their envelopes
 inline constexpr seconds results_kept_for{600};
-inline constexpr milliseconds retry_pause{200};         // before a task is sent again over a new connection; doubles each time
-inline constexpr seconds retry_pause_max{5};            // where it stops doubling
+inline constexpr milliseconds retry_pause{200};             // before a task is sent again over a new connection; doubles each time
+inline constexpr seconds retry_pause_max{5};                // where it stops doubling
 inline constexpr milliseconds receipts_full_retry{60'000};  // what is told while there is no room for receipts
-inline constexpr milliseconds linger_on_retry{10'000};  // that a requester asks for who may send its task again
-inline constexpr std::size_t models_offered = 256;      // model names of one executor; what else it has is left out
-inline constexpr std::size_t model_name = 256;          // bytes
+inline constexpr milliseconds linger_on_retry{10'000};      // that a requester asks for who may send its task again
+inline constexpr std::size_t models_offered = 256;          // model names of one executor; what else it has is left out
+inline constexpr std::size_t model_name = 256;              // bytes
 
 // Executors
 inline constexpr std::size_t command_output = 2 * 1024 * 1024;  // bytes of result text, unless told otherwise
