@@ -2,6 +2,7 @@
 
 #include "executors/command.hpp"
 #include "executors/mock.hpp"
+#include "executors/openai.hpp"
 #include "executors/worker.hpp"
 
 #include <array>
@@ -35,10 +36,15 @@ std::unique_ptr<Executor> make_worker(std::string_view rest, const Environment& 
   return make_program(rest, true, environment, settings);
 }
 
+std::unique_ptr<Executor> make_openai(std::string_view rest, const Environment& environment, const ExecutorSettings& settings) {
+  return std::make_unique<OpenAiExecutor>(rest, environment, settings.openai_key);
+}
+
 constexpr std::array kinds{
     Kind{"mock", "mock[:delay=MS,pieces=N]", false, make_mock},
     Kind{"command", "command:PROGRAM ARG…", true, make_command},
     Kind{"worker", "worker:PROGRAM ARG…", true, make_worker},
+    Kind{"openai", "openai[:BASE_URL[#MODEL]]", true, make_openai},
 };
 
 const Kind& kind_of(std::string_view spec) {

@@ -1,0 +1,469 @@
+#include "executors/openai.hpp"
+
+#include "executors/utf8.hpp"
+#include "http/client.hpp"
+#include "http/sse.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace p2p {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::array<std::uint16_t, 4> usual_ports{11434, 1234, 8080, 8000};  // Ollama, LM Studio, llama.cpp, vLLM
+constexpr std::size_t usual_slots = 4;
+constexpr std::chrono::milliseconds try_again = limits::models_fresh_missing;
+
+/// The code unit that stands there as \uXXXX, if one does.
+std::optional<unsigned> escaped_unit(std::string_view text) {
+  if (text.size() < 6 || !text.starts_with("\\u")) return std::nullopt;
+  unsigned unit = 0;
+  for (const char c : text.substr(2, 4)) {
+    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (digit < 0) return std::nullopt;
+    unit = unit << 4 | static_cast<unsigned>(digit);
+  }
+  return unit;
+}
+
+/// A server that cuts a character in two may send each half as a surrogate of its own, which Boost.JSON refuses: U+FFFD stands for it.
+void mend_surrogates(std::string& text) {
+  const auto in = [](std::optional<unsigned> unit, unsigned first) { return unit && *unit >= first && *unit < first + 0x400; };
+  for (std::size_t at = text.find('\\'); at < text.size(); at = text.find('\\', at)) {
+    const std::string_view rest = std::string_view(text).substr(at);
+    const std::optional<unsigned> unit = escaped_unit(rest);
+    if (!unit) {
+      at += 2;
+    } else if (in(unit, 0xd800) && in(escaped_unit(rest.substr(6)), 0xdc00)) {
+      at += 12;
+    } else {
+      if (in(unit, 0xd800) || in(unit, 0xdc00)) text.replace(at + 2, 4, "fffd");
+      at += 6;
+    }
+  }
+}
+
+/// What a server sent, if that is a JSON object. Its strings are not yet repaired.
+std::optional<json::object> parse(std::string text) {
+  mend_surrogates(text);
+  json::parse_options options;
+  options.max_depth = limits::json_depth;
+  options.allow_invalid_utf8 = true;
+  boost::system::error_code error;
+  json::value value = json::parse(text, error, {}, options);
+  if (error || !value.is_object()) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+const json::object* object_in(const json::object& object, std::string_view key) {
+  const json::value* const value = object.if_contains(key);
+  return value == nullptr ? nullptr : value->if_object();
+}
+
+const json::array* array_in(const json::object& object, std::string_view key) {
+  const json::value* const value = object.if_contains(key);
+  return value == nullptr ? nullptr : value->if_array();
+}
+
+std::optional<std::string> text_in(const json::object& object, std::string_view key) {
+  const json::value* const value = object.if_contains(key);
+  if (value == nullptr || !value->is_string()) return std::nullopt;
+  return repair_utf8({value->get_string().data(), value->get_string().size()});
+}
+
+std::uint64_t count_in(const json::object& object, std::string_view key) {
+  const json::value* const value = object.if_contains(key);
+  boost::system::error_code error;
+  const auto count = value == nullptr ? 0 : value->to_number<std::uint64_t>(error);
+  return error ? 0 : count;
+}
+
+/// What an object says of an error, in one of the ways that servers have.
+std::optional<std::string> error_in(const json::object& object) {
+  if (const json::object* const error = object_in(object, "error")) return text_in(*error, "message").value_or("no reason given");
+  for (const char* const key : {"error", "message", "detail"}) {
+    if (std::optional<std::string> text = text_in(object, key)) return text;
+  }
+  return std::nullopt;
+}
+
+/// The names in an answer to /models, all of them, in the server's order.
+std::vector<std::string> model_names(const std::string& body, const std::string& server) {
+  const std::optional<json::object> object = parse(body);
+  const json::array* const list = object ? array_in(*object, "data") : nullptr;
+  if (list == nullptr) fail(Errc::malformed, server + ": it has no list of models at /v1/models; is it an OpenAI-compatible server?");
+  std::vector<std::string> names;
+  for (const json::value& model : *list) {
+    std::optional<std::string> name = model.is_object() ? text_in(model.get_object(), "id") : std::nullopt;
+    if (name && !name->empty() && name->size() <= limits::model_name) names.push_back(*std::move(name));
+  }
+  return names;
+}
+
+/// What a task may be answered by: of all the models the first, or of one that the operator chose that one.
+std::vector<std::string> offered(std::vector<std::string> names, const std::optional<std::string>& only) {
+  std::vector<std::string> models;
+  for (std::string& name : names) {
+    if (only && name != *only && name != *only + ":latest") continue;  // Ollama adds the tag that one may leave out
+    if (only) return {*only};
+    if (models.size() == limits::models_offered) break;
+    if (std::find(models.begin(), models.end(), name) == models.end()) models.push_back(std::move(name));
+  }
+  return models;
+}
+
+Outcome ended(Status status, std::string code, std::string message, std::optional<std::uint64_t> retry_after_ms = {}) {
+  Outcome outcome;
+  outcome.status = status;
+  outcome.error = TaskError{std::move(code), std::move(message), retry_after_ms};
+  return outcome;
+}
+
+/// A streamed answer, as events that each hold a piece of it.
+class Completion {
+ public:
+  explicit Completion(http::Exchange& exchange) : exchange_(exchange) {}
+
+  /// The next piece of text, never empty; nothing at the end. Throws when the answer breaks off or is wrong, with the server's words if it
+  /// says itself that something failed.
+  Awaitable<std::optional<std::string>> next() {
+    while (true) {
+      const std::optional<http::ServerEvent> event = events_.next().value();
+      if (!event) {
+        if (!co_await more()) co_return std::nullopt;
+        continue;
+      }
+      if (event->data == "[DONE]") co_return std::nullopt;
+      std::string text = take(*event);
+      if (!text.empty()) co_return text;
+    }
+  }
+
+  /// What the events said beside the text.
+  Outcome outcome;
+
+ private:
+  Awaitable<bool> more() {
+    Timer last;  // no model has to think about what comes behind the last word: the usage, and that this was all
+    if (outcome.finish_reason) last = exchange_.deadline(limits::http_answer, {Errc::timed_out, "it did not end its answer"});
+    std::string_view bytes;
+    try {
+      bytes = co_await exchange_.read();
+    } catch (const boost::system::system_error&) {
+      if (!outcome.finish_reason) throw;  // otherwise the answer is whole, and what is missing is how it was counted
+    }
+    if (bytes.empty() && !outcome.finish_reason) {
+      fail(Errc::closed, begun_ ? "the server ended its answer in the middle" : "the server did not answer with a stream of events");
+    }
+    events_.push(bytes);
+    co_return !bytes.empty();
+  }
+
+  std::string take(const http::ServerEvent& event) {
+    const std::optional<json::object> object = parse(event.data);
+    if (!object) fail(Errc::malformed, "the server sent an event that is not JSON");
+    begun_ = true;
+    if (event.type == "error" || object->contains("error")) {
+      if (const auto reason = error_in(*object)) fail(Errc::closed, "the server failed: " + *reason);
+    }
+    if (const auto model = text_in(*object, "model")) outcome.model = cut_text(*model, limits::model_name);
+    if (const json::object* const usage = object_in(*object, "usage")) {
+      outcome.usage = Usage{count_in(*usage, "prompt_tokens"), count_in(*usage, "completion_tokens")};
+    }
+    std::string text;
+    const json::array* const choices = array_in(*object, "choices");
+    if (choices == nullptr) return text;
+    for (const json::value& value : *choices) {
+      const json::object* const choice = value.if_object();
+      if (choice == nullptr || count_in(*choice, "index") != 0) continue;  // a task has one answer
+      if (const json::object* const delta = object_in(*choice, "delta")) text += text_in(*delta, "content").value_or("");
+      if (const auto reason = text_in(*choice, "finish_reason")) outcome.finish_reason = cut_text(*reason, limits::text_shown);
+    }
+    return text;
+  }
+
+  http::Exchange& exchange_;
+  http::EventParser events_;
+  bool begun_ = false;
+};
+
+}  // namespace
+
+struct OpenAiExecutor::Answer {
+  http::Head head;
+  std::string body;
+};
+
+OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& environment, std::string key)
+    : environment_(environment),
+      key_(where.empty() ? std::string() : std::move(key)),
+      slots_(usual_slots),
+      said_("it is not known yet whether a model server is there"),
+      next_look_(environment.clock, environment.loop),
+      tasks_(environment.loop) {
+  if (std::any_of(key_.begin(), key_.end(), [](char c) { return c <= ' ' || c >= 0x7f; })) {
+    fail(Errc::invalid, "the key for the OpenAI-compatible server has blanks or other characters in it that no key has");
+  }
+  if (where.empty()) {
+    for (const std::uint16_t port : usual_ports) {
+      candidates_.push_back(std::make_unique<http::Client>(environment, http::BaseUrl{false, "127.0.0.1", port, ""}));
+    }
+    return;
+  }
+  const std::size_t hash = where.find('#');
+  Result<http::BaseUrl> url = http::parse_base_url(where.substr(0, hash));
+  if (hash != std::string_view::npos) only_model_ = where.substr(hash + 1);
+  if (!url || (only_model_ && (only_model_->empty() || only_model_->size() > limits::model_name))) {
+    fail(Errc::invalid, "'openai:" + std::string(where) + "' is not understood" +
+                            (url ? "" : std::string(" (") + url.error().reason + ")") +
+                            "; give openai, openai:http://HOST:PORT/v1 or openai:http://HOST:PORT/v1#MODEL");
+  }
+  if (url->path.ends_with("/v1")) url->path.resize(url->path.size() - 3);
+  candidates_.push_back(std::make_unique<http::Client>(environment, *std::move(url)));
+}
+
+OpenAiExecutor::~OpenAiExecutor() = default;
+
+std::optional<TaskError> OpenAiExecutor::unready() const {
+  if (server_ != nullptr) return std::nullopt;
+  return TaskError{"busy", said_, static_cast<std::uint64_t>(try_again.count())};
+}
+
+void OpenAiExecutor::start() { tasks_.spawn(keep_fresh()); }
+
+Awaitable<void> OpenAiExecutor::stop() {
+  stopping_ = true;
+  if (looking_ != nullptr) looking_->close();
+  next_look_.notify();
+  co_await tasks_.join();
+}
+
+Awaitable<void> OpenAiExecutor::keep_fresh() {
+  while (!stopping_) {
+    co_await look();
+    if (stopping_) break;
+    const Duration pause = server_ != nullptr ? Duration(limits::models_fresh) : Duration(limits::models_fresh_missing);
+    next_look_.set(environment_.clock.now() + pause);
+    co_await next_look_.wait();
+  }
+  next_look_.clear();
+}
+
+Awaitable<void> OpenAiExecutor::look() {
+  const http::Client* const known = server_;
+  std::string tried;
+  for (const auto& candidate : candidates_) {
+    if (known != nullptr && candidate.get() != known) continue;
+    try {
+      co_await look_at(*candidate);
+      co_return;
+    } catch (const boost::system::system_error& error) {
+      if (stopping_) co_return;
+      // One that was there and is slow now may be thinking: whoever asks it will see.
+      if (known != nullptr && is(error, Errc::timed_out)) co_return;
+      tried += (tried.empty() ? "" : "; ") + message_of(error);
+    }
+  }
+  server_ = nullptr;
+  models_.clear();
+  say(Logger::Level::warn, "no OpenAI-compatible server is there; tried " + without_key(tried));
+}
+
+Awaitable<void> OpenAiExecutor::look_at(const http::Client& server) {
+  const std::string url = server.url().text();
+  const Answer answer = co_await get(server, "/v1/models");
+  std::vector<std::string> names;
+  const bool refused = answer.head.status == 401 || answer.head.status == 403;
+  if (answer.head.status == 200) {
+    names = model_names(answer.body, url);
+  } else if (!refused || candidates_.size() > 1) {  // with a key that it refuses it is there nevertheless, and says so to each task
+    fail(Errc::unreachable, url + ": it answers " + std::to_string(answer.head.status) + " to /v1/models: " + reason_in(answer.body));
+  }
+  if (server_ == nullptr) {
+    slots_ = usual_slots;
+    try {
+      const Answer props = co_await get(server, "/props");
+      const std::optional<json::object> object = props.head.status == 200 ? parse(props.body) : std::nullopt;
+      const std::uint64_t count = object ? count_in(*object, "total_slots") : 0;
+      if (count > 0) slots_ = static_cast<std::size_t>(std::min<std::uint64_t>(count, limits::task_streams));
+    } catch (const boost::system::system_error&) {
+      if (stopping_) throw;  // others than llama.cpp need not have it
+    }
+  }
+  server_ = &server;
+  models_ = offered(std::move(names), only_model_);
+  if (refused) {
+    say(Logger::Level::warn, url + " refuses the provider's key");
+  } else if (only_model_ && models_.empty()) {
+    say(Logger::Level::warn, url + " does not have the model " + *only_model_);
+  } else {
+    say(Logger::Level::info, url + " answers for " + models_there());
+  }
+}
+
+Awaitable<OpenAiExecutor::Answer> OpenAiExecutor::get(const http::Client& server, std::string path) {
+  http::Exchange exchange(server);
+  if (stopping_) exchange.close();
+  struct Looking {
+    http::Exchange*& looking;
+    ~Looking() { looking = nullptr; }
+  } const looking{looking_ = &exchange};
+  const Timer timer = exchange.deadline(limits::http_answer, {Errc::timed_out, "no answer in time"});
+  http::Request request;
+  request.path = std::move(path);
+  if (!key_.empty()) request.headers.push_back({"Authorization", "Bearer " + key_});
+  Answer answer;
+  answer.head = co_await exchange.send(std::move(request));
+  answer.body = co_await exchange.read_all();
+  co_return answer;
+}
+
+Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
+  if (std::optional<TaskError> busy = unready()) {
+    Outcome rejected;
+    rejected.status = Status::rejected;
+    rejected.error = std::move(busy);
+    co_return rejected;
+  }
+  http::Exchange exchange(*server_);
+  struct Stopping {
+    TaskRun& run;
+    ~Stopping() { run.on_stop(nullptr); }
+  } const stopping{run};
+  run.on_stop([&exchange] { exchange.close(); });
+
+  http::Request request;
+  request.method = "POST";
+  request.path = "/v1/chat/completions";
+  request.headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}};
+  if (!key_.empty()) request.headers.push_back({"Authorization", "Bearer " + key_});
+  request.body = request_of(run.task());
+
+  Completion completion(exchange);
+  completion.outcome.model = model_for(run.task());
+  std::string failure;
+  std::exception_ptr unwritten;  // what write() throws is for the provider
+  try {
+    Answer answer;
+    answer.head = co_await exchange.send(std::move(request));
+    if (answer.head.status != 200) {
+      const Timer timer = exchange.deadline(limits::http_answer, {Errc::timed_out, "no answer in time"});
+      std::string_view piece;
+      do {
+        try {
+          piece = co_await exchange.read();
+        } catch (const boost::system::system_error&) {
+          piece = {};  // the status says enough
+        }
+        answer.body += piece;
+      } while (!piece.empty() && answer.body.size() < limits::http_body);
+      if (!run.stopped()) {
+        if (answer.head.status == 404) next_look_.notify();
+        co_return refusal(answer);
+      }
+    }
+    while (!unwritten && !run.stopped()) {
+      const std::optional<std::string> text = co_await completion.next();
+      if (!text) {
+        Outcome completed = std::move(completion.outcome);
+        co_return completed;
+      }
+      try {
+        co_await run.write(*text);
+      } catch (const boost::system::system_error&) {
+        unwritten = std::current_exception();
+      }
+    }
+  } catch (const boost::system::system_error& error) {
+    failure = message_of(error);
+    if (is(error, Errc::unreachable)) next_look_.notify();
+  }
+  if (unwritten) std::rethrow_exception(unwritten);
+  Outcome outcome = std::move(completion.outcome);
+  if (run.stopped()) {
+    outcome.status = Status::cancelled;
+  } else {
+    outcome.status = Status::failed;
+    outcome.error = TaskError{"executor_failed", without_key(failure), {}};
+  }
+  co_return outcome;
+}
+
+std::optional<std::string> OpenAiExecutor::model_for(const Task& task) const {
+  const std::optional<std::string> named = task.model();
+  if (named && !(models_.empty() && *named == name())) return named;
+  if (only_model_) return only_model_;
+  return models_.empty() ? std::nullopt : std::optional(models_.front());
+}
+
+std::string OpenAiExecutor::request_of(const Task& task) const {
+  json::object request;
+  for (const auto& [key, value] : task.input) {
+    if (!value.is_null()) request[key] = value;
+  }
+  if (request.erase("prompt") > 0) request["messages"] = json::array{json::object{{"role", "user"}, {"content", task.prompt()}}};
+  request.erase("model");
+  if (const auto model = model_for(task)) request["model"] = *model;
+  request["stream"] = true;
+  request["stream_options"] = json::object{{"include_usage", true}};
+  return json::serialize(request);
+}
+
+Outcome OpenAiExecutor::refusal(const Answer& answer) const {
+  const std::string reason = reason_in(answer.body);
+  switch (answer.head.status) {
+    case 400:
+    case 422: return ended(Status::rejected, "invalid_task", reason);
+    case 401:
+    case 403: return ended(Status::failed, "executor_failed", "the model server refused the provider's key; tell the provider: " + reason);
+    case 404: return ended(Status::rejected, "unsupported_model", reason + "; there are: " + models_there());
+    case 413: return ended(Status::rejected, "too_large", reason);
+    case 429: {
+      const auto wait = http::retry_after(answer.head, environment_.clock.date()).value_or(try_again);
+      return ended(Status::rejected, "busy", reason, static_cast<std::uint64_t>(wait.count()));
+    }
+    default:
+      return ended(Status::failed, "executor_failed", "the model server failed with " + std::to_string(answer.head.status) + ": " + reason);
+  }
+}
+
+std::string OpenAiExecutor::reason_in(std::string_view body) const {
+  const std::optional<json::object> object = parse(std::string(body));
+  std::string reason = object ? error_in(*object).value_or("") : repair_utf8(body);
+  reason = without_key(std::move(reason));
+  reason = cut_text(reason, limits::text_shown);
+  return reason.empty() ? "no reason given" : reason;
+}
+
+// Servers like to repeat a key that they refuse, or its beginning and end.
+std::string OpenAiExecutor::without_key(std::string text) const {
+  const std::string_view beginning = std::string_view(key_).substr(0, 6);
+  if (beginning.empty()) return text;
+  for (std::size_t at = text.find(beginning); at != std::string::npos; at = text.find(beginning, at + 5)) {
+    const std::size_t end = std::min(text.find_first_of(" \t\r\n\"',;", at), text.size());
+    text.replace(at, end - at, "[key]");
+  }
+  return text;
+}
+
+std::string OpenAiExecutor::models_there() const {
+  std::string list;
+  for (const std::string& model : models_) {
+    if (list.size() + model.size() > limits::text_shown) return list + ", …";
+    list += (list.empty() ? "" : ", ") + model;
+  }
+  return list.empty() ? "no models" : list;
+}
+
+void OpenAiExecutor::say(Logger::Level level, std::string what) {
+  if (said_ == what) return;
+  said_ = std::move(what);
+  environment_.log.write(level, "openai: " + said_);
+}
+
+}  // namespace p2p
