@@ -70,7 +70,7 @@ Awaitable<Outcome> CommandExecutor::run_in(TaskRun& run, Workplace& workplace) {
   try {
     co_await stream_output(child, run);
   } catch (...) {
-    broken = std::current_exception();
+    if (!run.stopped()) broken = std::current_exception();  // else it is what comes of being stopped
     child.stop();
     child.close_output();
   }

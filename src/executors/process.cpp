@@ -114,6 +114,7 @@ class SpawnAttributes {
 /// posix_spawn() leaves them as they are.
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> list;
+  list.reserve(texts.size() + 1);
   for (const std::string& text : texts) list.push_back(const_cast<char*>(text.c_str()));
   list.push_back(nullptr);
   return list;
@@ -262,9 +263,6 @@ void ChildProcess::end_reading(Pipe& pipe) {
 void ChildProcess::end_reading() {
   end_reading(output_);
   end_reading(errors_);
-  patient_ = false;
-  boost::system::error_code ignored;
-  signals_.cancel(ignored);
 }
 
 // Looks without reaping: as long as the child is a zombie its process group's number is nobody else's.
@@ -305,12 +303,12 @@ Awaitable<void> ChildProcess::watch() {
   ::kill(-pid_, SIGKILL);
   close_input();
   drain_ = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [this] { end_reading(); });
-  // The child, and what of its group has become ours because we are where orphans go (process 1 of a container).
+  // The child, and what of its group has become ours where orphans come to us (as process 1 of a container). All of it was killed.
   while (true) {
     const pid_t found = ::waitpid(-pid_, nullptr, WNOHANG);
     reaped_ = reaped_ || found == pid_;
     if (found > 0 || (found < 0 && errno == EINTR)) continue;
-    if (found < 0 || (reaped_ && !patient_)) break;
+    if (found < 0) break;
     co_await next_signal();
   }
   reaped_ = true;

@@ -42,8 +42,6 @@ class ChildProcess {
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
-  pid_t pid() const noexcept { return pid_; }
-
   /// All of `text`; false when the child does not read any more. One coroutine at a time.
   Awaitable<bool> write(std::string_view text);
   void close_input() noexcept;
@@ -82,7 +80,6 @@ class ChildProcess {
   std::optional<ChildEnd> end_;
   bool stopped_ = false;
   bool reaped_ = false;
-  bool patient_ = true;  // for what else is in the group
   Timer force_;
   Timer drain_;
   TaskGroup watching_;

@@ -140,13 +140,13 @@ Awaitable<void> WorkerExecutor::Worker::live_once() {
     if (job_ != nullptr) send(*job_);
     std::string problem = co_await converse(process);
     process_ = nullptr;
+    patience_.reset();
     lost = job_ == nullptr ? 0 : job_->id;
     if (at_once_) problem = "did not end a task that was cancelled";
     // At the end of its output it is most likely ending by itself, in a way that is worth knowing.
     if (!problem.empty() || stopping_) process.child.stop();
-    patience_ = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [&process] { process.child.kill(); });
+    const Timer force = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [&process] { process.child.kill(); });
     const ChildEnd end = co_await process.child.join();
-    patience_.reset();
     process.finish();
     co_await pipes.join();
     co_await workplace.remove(environment_);
