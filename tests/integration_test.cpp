@@ -40,6 +40,15 @@ TEST(Program, AsksWhomeverItFinds) {
   EXPECT_TRUE(event.at("timings").get_object().contains("discover_ms"));
 }
 
+TEST(Program, EndsWithTheAnswerHoweverLongItWouldHaveLooked) {
+  if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
+  Serving provider;
+  const auto start = std::chrono::steady_clock::now();
+  const Ended result = run({"run", "--wait", "60", "anybody"});
+  EXPECT_EQ(result.exit, 0) << result.errors;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+}
+
 TEST(Program, ReadsThePromptFromStandardInput) {
   Serving provider;
   EXPECT_EQ(run({"run", "--peer", provider.address}, "from a pipe\n").output, "Processed: from a pipe\n");

@@ -83,12 +83,13 @@ inline constexpr std::size_t json_depth = 32;
 inline constexpr std::size_t task_type = 64;  // characters
 inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
 inline constexpr std::uint64_t linger_ms_max = 60'000;
-inline constexpr seconds task_wait{30};                   // for the task on a stream opened for one
-inline constexpr std::size_t envelope_margin = 1024;      // bytes that the envelope adds around a payload, at most
-inline constexpr seconds message_wait{30};                // for a requester to take a message that it asked for
-inline constexpr seconds close_wait{10};                  // for a peer to close its side of a stream that is answered
-inline constexpr seconds result_margin{1};                // that a requester waits beyond the time it said
-inline constexpr std::size_t task_streams = 512;          // task streams served at once, all connections
+inline constexpr seconds task_wait{30};                // for the task on a stream opened for one
+inline constexpr std::size_t envelope_margin = 1024;   // bytes that the envelope adds around a payload, at most
+inline constexpr milliseconds deadline_patience{300};  // for an executor to end when a task's time is over, before that is said without it
+inline constexpr seconds message_wait{30};             // for a requester to take a message that it asked for
+inline constexpr seconds close_wait{10};               // for a peer to close its side of a stream that is answered
+inline constexpr seconds result_margin{1};             // that a requester waits beyond the time it said
+inline constexpr std::size_t task_streams = 512;       // task streams served at once, all connections
 inline constexpr std::size_t pool_threshold = 64 * 1024;  // bytes of payload from which signatures are made and checked on the worker pool
 inline constexpr std::size_t text_shown = 300;            // bytes of a peer's text repeated in a message of ours
 inline constexpr std::size_t stranger_task = 64 * 1024;   // bytes of a frame that is read from a peer who may not ask, to answer it

@@ -4,7 +4,6 @@
 #include "task/provider.hpp"
 #include "task/receipt_store.hpp"
 
-#include <unistd.h>
 #include <boost/json/array.hpp>
 #include <csignal>
 #include <cstdlib>
@@ -197,7 +196,6 @@ Exit serve(const ServeOptions& options) {
       ++signals_seen;
       stop.notify();
       if (signals_seen == 2) provider.hurry();
-      if (signals_seen > 2) _exit(static_cast<int>(Exit::interrupted));
     });
     const std::vector<int> hang_up{SIGHUP};
     const Signals reloading(environment.loop, hang_up, [&] {

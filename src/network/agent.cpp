@@ -315,12 +315,12 @@ Awaitable<Identify> Agent::identify(PeerId id) {
 }
 
 Awaitable<PeerId> Agent::next_discovered(Time deadline) {
-  while (heard_.empty()) {
-    if (environment_.clock.now() >= deadline || stopping_) fail(Errc::no_peer, "no peer was found in time");
+  while (heard_.empty() && environment_.clock.now() < deadline && !stopping_) {
     news_.set(deadline);
     co_await news_.wait();
   }
   news_.clear();
+  if (heard_.empty()) fail(Errc::no_peer, "no peer was found in time");
   const PeerId peer = heard_.front();
   heard_.pop_front();
   co_return peer;

@@ -65,7 +65,8 @@ class TaskGroup {
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 
-  /// Starts `work` in a later turn of the loop. What it throws is a bug and leaves the loop's run().
+  /// Starts `work`: inside this call on the loop's thread, else in a later turn of the loop. What it throws is a bug and leaves the loop's
+  /// run().
   void spawn(Awaitable<void> work);
   /// Returns when no coroutine of the group is left.
   Awaitable<void> join();

@@ -107,7 +107,7 @@ class Provider::Job final : public Course, public TaskRun {
         lane(lane_of_task),
         received(provider.environment_.clock.now()),
         task_envelope(std::move(envelope)),
-        turn(provider.environment_.loop),
+        turn(provider.environment_.clock, provider.environment_.loop),
         provider_(provider),
         requester_(peer),
         task_(std::move(task)),
@@ -127,6 +127,7 @@ class Provider::Job final : public Course, public TaskRun {
   }
 
   Awaitable<void> write(std::string_view text) override {
+    if (is_settled) co_return;  // too late for the result
     if (output.size() + text.size() > output_limit_) {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
@@ -138,6 +139,7 @@ class Provider::Job final : public Course, public TaskRun {
   void request_stop(Stop reason) {
     if (stop) return;
     stop = reason;
+    stopped_at = environment().clock.now();
     turn.notify();
     delivered.notify();
     if (on_stop_) std::exchange(on_stop_, nullptr)();
@@ -164,9 +166,13 @@ class Provider::Job final : public Course, public TaskRun {
   const Time received;
   const Bytes task_envelope;  // kept for the receipt alone
   const std::uint64_t receipt_size = task_envelope.empty() ? 0 : receipt_size_limit(task_envelope.size());
-  Event turn;  // its turn came, or it is to stop
+  Alarm turn;  // its turn came, it is to stop, or it has ended
   std::optional<Stop> stop;
+  Time stopped_at{};
   bool has_slot = false;
+  std::optional<Time> started;   // when the executor was called
+  std::optional<Outcome> ended;  // what the executor made of it
+  bool is_settled = false;       // nothing changes the result any more
   Timer deadline;
   TaskResult outcome;
 
@@ -563,7 +569,16 @@ Awaitable<void> Provider::go(std::shared_ptr<Job> job) {
   while (!job->has_slot && !job->stop) co_await job->turn.wait();
   TaskResult& result = job->outcome;
   if (!job->stop) {
-    co_await run(*job);
+    group_.spawn(run(job));
+    // The requester does not wait much longer than the task's time, whatever the executor does with it.
+    const auto late = [&] {
+      return job->stop == Stop::deadline && environment_.clock.now() >= job->stopped_at + limits::deadline_patience;
+    };
+    while (!job->ended && !late()) {
+      if (job->stop == Stop::deadline) job->turn.set(job->stopped_at + limits::deadline_patience);
+      co_await job->turn.wait();
+    }
+    finish(*job);
   } else if (job->stop == Stop::deadline) {
     result.status = Status::cancelled;
     result.executor = job->lane.executor.name();
@@ -574,24 +589,23 @@ Awaitable<void> Provider::go(std::shared_ptr<Job> job) {
                        ? TaskError{"busy", "the place in the queue went to another requester; try again later", retry_after_ms(job->lane)}
                        : TaskError{"shutting_down", "the provider is going away; ask another one", {}};
   }
-  leave(*job);
+  job->turn.clear();
   job->deadline.reset();
+  if (!job->started) leave(*job);
   co_await conclude(*job);
   unfinished_.remove(job.get());
   promised_ -= job->receipt_size;
   progress_.notify();
 }
 
-Awaitable<void> Provider::run(Job& job) {
-  const Time start = environment_.clock.now();
-  Lane& lane = job.lane;
-  TaskResult& result = job.outcome;
-  result.executor = lane.executor.name();
-  result.queued_ms = static_cast<std::uint64_t>(whole_ms(start - job.received).count());
-  job.enter_state("running");
+// Has the slot until the executor has ended, which may be after the result is out.
+Awaitable<void> Provider::run(std::shared_ptr<Job> job) {
+  Lane& lane = job->lane;
+  job->started = environment_.clock.now();
+  job->enter_state("running");
   Outcome outcome;
   try {
-    outcome = co_await lane.executor.run(job);
+    outcome = co_await lane.executor.run(*job);
   } catch (const boost::system::system_error& error) {
     outcome.status = Status::failed;
     outcome.error = TaskError{is(error, Errc::too_large) ? "output_too_large" : "executor_failed", message_of(error), {}};
@@ -599,10 +613,26 @@ Awaitable<void> Provider::run(Job& job) {
     outcome.status = Status::failed;
     outcome.error = TaskError{"executor_failed", error.what(), {}};
   }
-  job.on_stop(nullptr);
-  const milliseconds took = whole_ms(environment_.clock.now() - start);
-  result.run_ms = static_cast<std::uint64_t>(took.count());
+  job->on_stop(nullptr);
+  const milliseconds took = whole_ms(environment_.clock.now() - *job->started);
   lane.average_run_ms += (static_cast<double>(took.count()) - lane.average_run_ms) / 8;
+  job->ended = std::move(outcome);
+  leave(*job);
+  job->turn.notify();
+}
+
+void Provider::finish(Job& job) {
+  job.is_settled = true;
+  Outcome outcome;
+  if (job.ended) {
+    outcome = *std::move(job.ended);
+  } else {
+    outcome.status = Status::cancelled;
+  }
+  TaskResult& result = job.outcome;
+  result.executor = job.lane.executor.name();
+  result.queued_ms = static_cast<std::uint64_t>(whole_ms(*job.started - job.received).count());
+  result.run_ms = static_cast<std::uint64_t>(whole_ms(environment_.clock.now() - *job.started).count());
   result.status = outcome.status;
   result.error = std::move(outcome.error);
   result.model = std::move(outcome.model);

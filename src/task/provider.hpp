@@ -93,7 +93,8 @@ class Provider {
   void fill(Lane& lane);
   void leave(Job& job);
   Awaitable<void> go(std::shared_ptr<Job> job);
-  Awaitable<void> run(Job& job);
+  Awaitable<void> run(std::shared_ptr<Job> job);
+  void finish(Job& job);
   Awaitable<void> conclude(Job& job);
   Awaitable<Bytes> seal(TaskResult& result);
   void forget(const Job& job);

@@ -322,10 +322,36 @@ TEST_F(HttpClientTest, SaysThatNobodyIsThere) {
     const Told refused = co_await ask(asking, "/x");
     EXPECT_EQ(refused.error, Errc::unreachable);
     EXPECT_EQ(refused.message, server.url() + ": could not connect: Connection refused");
-    const http::Client nowhere(bench.environment, http::parse_base_url("http://no-such-host.invalid/").value());
+    // No name has a part that long, so nobody is asked for it.
+    const std::string name(64, 'x');
+    const http::Client nowhere(bench.environment, http::parse_base_url("http://" + name + "/").value());
     const Told unknown = co_await ask(nowhere, "/x");
     EXPECT_EQ(unknown.error, Errc::unreachable);
     EXPECT_NE(unknown.message.find("no address is known"), std::string::npos) << unknown.message;
+  });
+}
+
+TEST_F(HttpClientTest, DoesNotWaitForANameWhenClosed) {
+  bench.run([&]() -> Awaitable<void> {
+    server.start();
+    const http::Client asking(bench.environment, http::parse_base_url("http://localhost:" + std::to_string(server.port())).value());
+    http::Exchange exchange(asking);
+    TaskGroup sending(bench.environment.loop);
+    std::optional<Errc> error;
+    const auto send = [&]() -> Awaitable<void> {
+      http::Request request;
+      try {
+        co_await exchange.send(std::move(request));
+      } catch (const boost::system::system_error& thrown) {
+        error = static_cast<Errc>(thrown.code().value());
+      }
+    };
+    sending.spawn(send());
+    exchange.close();
+    co_await sending.join();
+    EXPECT_EQ(error, Errc::cancelled);
+    EXPECT_TRUE(server.calls.empty());
+    co_await server.stop();
   });
 }
 

@@ -189,6 +189,35 @@ TEST_P(Sharing, NoTaskRunsLongerThanTheProviderAllows) {
   });
 }
 
+/// Does not hear that it is to stop.
+class Stubborn final : public Executor {
+ public:
+  std::string_view name() const override { return "stubborn"; }
+  Awaitable<Outcome> run(TaskRun& run) override {
+    const Environment& environment = run.environment();
+    co_await run.write("early");
+    co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + seconds(10));
+    co_await run.write(" late");
+    co_return Outcome();
+  }
+};
+
+TEST_P(Sharing, ADeadlineIsToldInTimeWhateverTheExecutorDoes) {
+  Stubborn stubborn;
+  serve_with({{"inference", stubborn}});
+  with_connection([&]() -> Awaitable<void> {
+    Task made = task("hi", true);
+    made.timeout_ms = 2'000;
+    const Answer answer = co_await manager.submit(peer(), made);
+    EXPECT_EQ(answer.result.error->code, "deadline_exceeded");
+    EXPECT_EQ(answer.result.text, "early");
+    EXPECT_EQ(answer.result.run_ms, 2'300U);
+    EXPECT_EQ(provider->running(), 1U);  // it has its slot until it ends
+    co_await pause(seconds(8));
+    EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
 /// Two requesters at one provider.
 class Crowd : public Sharing {
  protected:
