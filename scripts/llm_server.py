@@ -19,6 +19,6 @@ params.cache_prompt = False  # what a prompt is answered doesn't hang on those b
 said = os.dup(1)
 os.dup2(2, 1)  # llama.cpp's own messages
 server = xllamacpp.Server(params)
-os.write(said, (json.dumps({"url": server.listening_address, "model": model.stem}) + "\n").encode())
+os.write(said, (json.dumps({"event": "listening", "url": server.listening_address, "model": model.stem}) + "\n").encode())
 sys.stdin.read()
 os._exit(0)

@@ -301,7 +301,8 @@ class Course {
   void say_who_answered() const {
     const TaskResult& result = answer_.result;
     if (result.executor.empty()) return;
-    std::string line = (name_.empty() ? "" : name_ + " ") + provider_.short_text() + " · " + result.executor;
+    std::string line =
+        (name_.empty() ? "" : name_ + " ") + provider_.text().substr(0, 4) + provider_.short_text() + " · " + result.executor;
     if (result.model) line += " " + *result.model;
     line += " · " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(answered_ - connected_).count()) + " ms";
     if (result.executor == "mock") line += " · a mock answered, no model ran";

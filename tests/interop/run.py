@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,10 @@ CODES |= {"cancelled": ("cancelled", 5), "deadline_exceeded": ("cancelled", 6), 
 
 # What a provider can get wrong, and the exit code of `p2p-agent run`: 7, or 4 where there is nothing that could be wrong.
 LIES = {lie: 7 for lie in ("signature", "key", "hash", "id", "recipient", "updates", "trailing", "seq", "kind")} | {"none": 4}
+
+# A real language model, of a size that any machine runs.
+MODEL = Path(os.environ.get("P2P_MODEL", ROOT.parent / "shared" / "data" / "stories260K.gguf"))
+MODEL_STEPS = ["plain", "stream", "length"]
 
 PROMPT = "Grüße, P2P AI! 你好 🤖"
 ANSWER = "Processed: " + PROMPT
@@ -635,6 +640,52 @@ def skip_because(reason):
     return run
 
 
+# ---- a language model
+
+
+def model_answers(ours):
+    """llama.cpp, `p2p-agent serve` before it, and `p2p-agent run`: the answer is the one that llama.cpp gives when it is asked directly."""
+    prompt, limit = "Once upon a time", 40
+
+    def run(record):
+        if not MODEL.is_file():
+            raise Skip(f"there is no model at {MODEL}; P2P_MODEL names one")
+        with Process([ROOT / "scripts" / "llm-server", MODEL]) as server:
+            listening = server.expect("listening", 300)  # the first time it is fetched
+            direct = ask_directly(listening["url"], {"messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": limit})
+            text = direct["choices"][0]["message"]["content"]
+            serve = [ours.program, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--allow-any"]
+            with Process([*serve, "--executor", "openai:" + listening["url"]]) as provider:
+                address = provider.expect("listening", START_WAIT)["addrs"][0]
+                for step, options in {"plain": [], "stream": ["--stream"], "length": ["--model", listening["model"]]}.items():
+                    try:
+                        asking = [ours.program, "run", "--json", "--retries", "20", "--peer", address, "--temperature", "0"]
+                        with Process([*asking, "--max-tokens", limit, *options, prompt]) as requester:
+                            result = requester.expect("result", STEP_WAIT)
+                            requester.finish()
+                        check(result.get("text") == text, f"the answer is {result.get('text')!r} instead of {text!r}")
+                        check(result["executor"] == "openai" and result["model"] == listening["model"], f"answered by {result}")
+                        if step == "stream":
+                            pieces = [update["text"] for update in requester.all("update") if "text" in update]
+                            check("".join(pieces) == text and len(pieces) > 1, f"streamed as {pieces}")
+                        if step == "length":
+                            usage = {name: direct["usage"][name] for name in ("prompt_tokens", "completion_tokens")}
+                            check(result["finish_reason"] == direct["choices"][0]["finish_reason"], f"finished with {result['finish_reason']}")
+                            check(result["usage"] == usage, f"{result['usage']} instead of {usage}")
+                        record(step, None)
+                    except Problem as problem:
+                        record(step, problem)
+                provider.stop()
+
+    return run
+
+
+def ask_directly(url, request):
+    body = json.dumps({**request, "stream": False}).encode()
+    with urllib.request.urlopen(urllib.request.Request(url + "/v1/chat/completions", body, {"Content-Type": "application/json"}), timeout=STEP_WAIT) as answer:
+        return json.load(answer)
+
+
 # ---- output
 
 
@@ -664,6 +715,7 @@ def report(rows):
     table("the course of a task", [*COURSE, *(c for c in RUN_COURSE if c not in COURSE)], of("course"))
     table("lies", list(LIES), of("lies"))
     table("discovery", DISCOVERIES, of("mdns"))
+    table("a language model", MODEL_STEPS, of("model"))
     counts = {"✓": 0, "✗": 0, "–": 0}
     reasons = []
     for row in rows:
@@ -689,6 +741,7 @@ def main():
     ours = Ours((options.agent or RELEASE / "interop_agent").resolve())
     namespaces = Namespaces()
     rows = [*rows_of_connections(ours), *rows_of_courses(ours), *rows_of_discovery(ours, namespaces)]
+    rows.append(Row("model behind p2p-agent", MODEL_STEPS, [], model_answers(ours)))
     if options.only:
         rows = [row for row in rows if any(set(words.split()) <= set(row.name.split()) for words in options.only)]
         if not rows:
