@@ -13,8 +13,10 @@ namespace {
 
 namespace json = boost::json;
 
-/// How long a mock's answer waits for others that were found with it: whoever runs a model goes first.
+/// Whoever runs a model goes first: a mock waits for others that were found and have not answered yet, so long, and for others to be found,
+/// so long after the last one was. Running agents answer a search within milliseconds of each other.
 constexpr std::chrono::milliseconds mock_patience{250};
+constexpr std::chrono::milliseconds mock_quiet{8};
 
 /// A file as a whole, or standard input. Throws Failure (usage) when it is more than a task can hold.
 std::string read_all(const std::string& path) {
@@ -135,9 +137,10 @@ class Course {
   /// The next provider to ask. A mock is the last of those that were found together.
   Awaitable<std::optional<Surveyed>> next_fit(Survey& survey) {
     while (true) {
-      const bool patient = mocks_.empty();
-      if (!patient && survey.asking() == 0) break;
-      std::optional<Surveyed> answer = co_await survey.next(patient ? Time::max() : mocks_since_ + mock_patience);
+      Time patience = Time::max();
+      if (!mocks_.empty()) patience = survey.asking() > 0 ? mocks_since_ + mock_patience : survey.last_found() + mock_quiet;
+      std::optional<Surveyed> answer = co_await survey.next(patience);
+      if (!answer && survey.asking() > 0 && session_.now() < mocks_since_ + mock_patience) continue;  // found in the quiet meanwhile
       if (!answer) break;
       if (answer->failure) failure_ = answer->failure;
       if (!answer->info) continue;

@@ -14,6 +14,7 @@ Awaitable<void> Survey::look(Time deadline) {
     while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline)) {
       if (stopped_) break;
       ++asking_;
+      last_found_ = session_.now();
       group_.spawn(ask(*peer));
     }
   } catch (const boost::system::system_error&) {

@@ -30,6 +30,8 @@ class Survey {
   Awaitable<std::optional<Surveyed>> next(Time patience);
   /// Peers found that have not answered yet.
   std::size_t asking() const noexcept { return asking_; }
+  /// When the last one was found.
+  Time last_found() const noexcept { return last_found_; }
   /// Asks no further peers.
   void stop() noexcept { stopped_ = true; }
   /// Returns when nothing is under way. The agent closes first.
@@ -42,6 +44,7 @@ class Survey {
   Session& session_;
   std::deque<Surveyed> answers_;
   std::size_t asking_ = 0;
+  Time last_found_{};
   bool looking_ = true;
   bool stopped_ = false;
   Alarm news_;
