@@ -50,9 +50,7 @@ void show_peer(Session& session, const Surveyed& answer, const std::string& agen
 void show_models(const Console& console, const Surveyed& answer) {
   if (!answer.info) return;
   for (const Offer& offer : answer.info->executors) {
-    // An executor without models answers to its own name.
-    const std::vector<std::string> models = offer.models.empty() ? std::vector(1, offer.executor) : offer.models;
-    for (const std::string& model : models) {
+    for (const std::string& model : names_of(offer)) {
       json::object event{{"event", "model"},           {"model", model},
                          {"peer", answer.peer.text()}, {"task_type", offer.task_type},
                          {"executor", offer.executor}, {"queue", queue_of(*answer.info)}};

@@ -172,7 +172,7 @@ class Course {
     for (const Offer& offer : answer.info->executors) {
       if (offer.task_type != task_.task_type) continue;
       std::string& has_models = offered_[answer.peer.short_text()];
-      const std::vector<std::string> models = offer.models.empty() ? std::vector(1, offer.executor) : offer.models;
+      const std::vector<std::string> models = names_of(offer);
       for (const std::string& model : models) has_models += (has_models.empty() ? "" : ", ") + model;
       if (model_ && !has(models, *model_)) continue;
       if (fit == Fit::none) fit = offer.executor == "mock" ? Fit::mock : Fit::real;
@@ -183,7 +183,8 @@ class Course {
   Failure nobody_fits() const {
     if (!offered_.empty()) {
       std::string who;
-      for (const auto& [peer, models] : offered_) who += (who.empty() ? "" : "; ") + peer + " has " + models;
+      for (const auto& [peer, models] : offered_)
+        who += (who.empty() ? "" : "; ") + peer + " has " + (models.empty() ? "none yet" : models);
       return {Exit::no_peer, "no agent here has the model '" + model_.value_or("") + "': " + who + "; name one of these with --model"};
     }
     if (!refusals_.empty()) {

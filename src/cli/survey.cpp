@@ -4,6 +4,11 @@
 
 namespace p2p::cli {
 
+std::vector<std::string> names_of(const Offer& offer) {
+  if (!offer.models.empty() || offer.executor == "openai") return offer.models;
+  return {offer.executor};
+}
+
 Survey::Survey(Session& session, Time deadline)
     : session_(session), news_(session.system().environment().clock, session.system().loop()), group_(session.system().loop()) {
   group_.spawn(look(deadline));

@@ -20,6 +20,10 @@ struct Surveyed {
   std::optional<Failure> failure;  // why there is no info; nothing for a peer that runs no tasks
 };
 
+/// The names by which tasks can ask for an executor: its models, or its own where it has none by nature. One whose server is not up yet has
+/// none for the time being.
+std::vector<std::string> names_of(const Offer& offer);
+
 class Survey {
  public:
   /// Begins to look. The session outlives it; join() comes before its end.

@@ -438,6 +438,13 @@ Awaitable<void> Provider::serve_info(Stream stream) {
     for (const std::unique_ptr<Lane>& lane : lanes_) info.slots += slots(*lane);
     info.capacity = options_.queue * lanes_.size();
   }
+  // What does not fit is left out, and can be asked for all the same.
+  while (info.to_json().size() + limits::envelope_margin > limits::info_frame) {
+    const auto longest = std::max_element(info.executors.begin(), info.executors.end(),
+                                          [](const Offer& a, const Offer& b) { return a.models.size() < b.models.size(); });
+    if (longest == info.executors.end() || longest->models.empty()) break;
+    longest->models.resize(longest->models.size() / 2);
+  }
   co_await answer_info(agent_, std::move(stream), std::move(info));
 }
 

@@ -130,6 +130,21 @@ TEST_P(Sharing, AnExecutorWhoseServerIsNotUpIsBusy) {
   });
 }
 
+TEST_P(Sharing, MoreModelsThanInfoCanHoldAreLeftOutOfIt) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 256; ++i) names.push_back(std::string(250, 'x') + std::to_string(i));
+  Named many("openai", names);
+  Named script("command", {"wc"}, true);
+  serve_with({{"inference", many}, {"inference", script}});
+  with_connection([&]() -> Awaitable<void> {
+    const Info info = co_await manager.info(peer());
+    EXPECT_GT(info.executors.at(0).models.size(), 0U);
+    EXPECT_LT(info.executors.at(0).models.size(), 256U);
+    EXPECT_EQ(info.executors.at(1).models.size(), 1U);
+    EXPECT_EQ(co_await asked(names.back()), "openai");
+  });
+}
+
 TEST_P(Sharing, StrangersAreAnsweredNotAllowed) {
   MockExecutor mock;
   ProviderOptions options;
