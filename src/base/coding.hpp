@@ -37,8 +37,13 @@ inline void store_u32(std::uint8_t* at, std::uint32_t value) noexcept {
   store_u16(at, static_cast<std::uint16_t>(value >> 16));
   store_u16(at + 2, static_cast<std::uint16_t>(value));
 }
+inline void store_u64(std::uint8_t* at, std::uint64_t value) noexcept {
+  store_u32(at, static_cast<std::uint32_t>(value >> 32));
+  store_u32(at + 4, static_cast<std::uint32_t>(value));
+}
 inline std::uint16_t load_u16(const std::uint8_t* at) noexcept { return static_cast<std::uint16_t>(at[0] << 8 | at[1]); }
 inline std::uint32_t load_u32(const std::uint8_t* at) noexcept { return static_cast<std::uint32_t>(load_u16(at)) << 16 | load_u16(at + 2); }
+inline std::uint64_t load_u64(const std::uint8_t* at) noexcept { return static_cast<std::uint64_t>(load_u32(at)) << 32 | load_u32(at + 4); }
 
 /// Takes values off the front of a byte string. Every read that would pass the end is `malformed`.
 class Reader {

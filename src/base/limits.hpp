@@ -47,7 +47,8 @@ inline constexpr seconds handshake{10};                  // from accept or dial 
 inline constexpr seconds negotiation{10};                // of a stream's protocol
 inline constexpr std::size_t negotiating_streams = 128;  // inbound streams of a connection whose protocol is not agreed on yet
 inline constexpr std::size_t pending_handshakes = 64;    // inbound, in all
-inline constexpr std::size_t connections = 256;          // inbound and outbound, in all
+inline constexpr std::size_t connections = 256;          // inbound and outbound, in all, unless told otherwise
+inline constexpr std::size_t connections_address = 128;  // inbound, from one address, unless told otherwise: leaves places for others
 inline constexpr seconds dial{5};                        // TCP connect to one address
 inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried
 inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
@@ -62,6 +63,7 @@ inline constexpr std::size_t identify_addresses = 64;
 inline constexpr std::size_t protocol_name = 256;  // bytes
 inline constexpr std::size_t agent_version = 256;  // bytes kept of a peer's agent version
 inline constexpr seconds ping_wait{20};
+inline constexpr seconds perf_time{300};  // for one measurement of libp2p's perf
 
 // mDNS
 inline constexpr std::size_t mdns_packet = 9000;          // bytes read; RFC 6762 section 17

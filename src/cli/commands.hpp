@@ -1,6 +1,7 @@
 #pragma once
 // The commands, each in a file of its own. main.cpp fills in the options from the command line.
 
+#include "base/limits.hpp"
 #include "base/time.hpp"
 #include "cli/console.hpp"
 #include "wire/multiaddr.hpp"
@@ -47,6 +48,10 @@ struct ServeOptions : CommonOptions {
   std::string receipts;
   std::uint64_t receipts_max = std::uint64_t{1} << 30;
   bool no_mdns = false;
+  std::size_t max_connections = limits::connections;
+  std::size_t max_connections_per_address = limits::connections_address;
+  bool perf = false;
+  bool quiet = false;
 };
 
 struct RunOptions : CommonOptions {
@@ -76,6 +81,20 @@ struct PingOptions : CommonOptions {
   Duration wait = std::chrono::seconds(5);
 };
 
+struct BenchOptions : CommonOptions {
+  std::string peer;
+  std::optional<unsigned> pings;
+  std::optional<unsigned> tasks;
+  std::optional<unsigned> total;
+  unsigned concurrency = 64;
+  std::optional<unsigned> connections;
+  unsigned parallel = 1;
+  std::optional<unsigned> hold;
+  std::optional<unsigned> bulk;  // MiB
+  std::optional<std::size_t> prompt_bytes;
+  Duration wait = std::chrono::seconds(5);
+};
+
 struct VerifyOptions {
   std::string file;
   bool unaddressed = false;
@@ -87,6 +106,7 @@ Exit run(const RunOptions& options);
 Exit peers(const SurveyOptions& options);
 Exit models(const SurveyOptions& options);
 Exit ping(const PingOptions& options);
+Exit bench(const BenchOptions& options);
 Exit id(const CommonOptions& options);
 Exit verify(const VerifyOptions& options);
 

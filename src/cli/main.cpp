@@ -121,6 +121,17 @@ int main_of(int argc, char** argv) {
       ->type_name("MULTIADDR")
       ->allow_extra_args(false);
   serve_command->add_flag("--no-mdns", serve_options.no_mdns, "Neither announce this agent nor look for others");
+  serve_command->add_option("--max-connections", serve_options.max_connections, "Connections at once, in all")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 1000000U))
+      ->type_name("N");
+  serve_command
+      ->add_option("--max-connections-per-address", serve_options.max_connections_per_address, "The same from one address")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 1000000U))
+      ->type_name("N");
+  serve_command->add_flag("--perf", serve_options.perf, "Let everyone measure how fast bytes go (`p2p-agent bench --bulk`)");
+  serve_command->add_flag("--quiet", serve_options.quiet, "Print nothing but where it listens");
   add_common(*serve_command, serve_options);
 
   RunOptions run_options;
@@ -166,6 +177,36 @@ int main_of(int argc, char** argv) {
   add_duration(*ping_command, "--wait", ping_options.wait, "How long to look for a peer named by its PeerId", "5s");
   add_common(*ping_command, ping_options);
 
+  BenchOptions bench_options;
+  CLI::App* const bench_command = app.add_subcommand("bench", "Measure a peer: round trips, tasks, connections, bytes a second");
+  bench_command->add_option("PEER", bench_options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
+  const CLI::Range some(1U, 1000000000U);
+  bench_command->add_option("--pings", bench_options.pings, "Pings, one after another")->check(some)->type_name("N");
+  bench_command->add_option("--tasks", bench_options.tasks, "Tasks, one after another; the first 200 don't count")
+      ->check(CLI::Range(201U, 1000000000U))
+      ->type_name("N");
+  bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")->check(some)->type_name("N");
+  bench_command->add_option("--concurrency", bench_options.concurrency, "How many of these at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 100000U))
+      ->type_name("C");
+  bench_command->add_option("--connections", bench_options.connections, "Connections that are opened and closed")->check(some)->type_name("N");
+  bench_command->add_option("--parallel", bench_options.parallel, "How many of these at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1U, 10000U))
+      ->type_name("P");
+  bench_command->add_option("--bulk", bench_options.bulk, "MiB sent up, then down; needs `serve --perf` or the like over there")
+      ->check(CLI::Range(1U, 1000000U))
+      ->type_name("MIB");
+  bench_command->add_option("--hold", bench_options.hold, "Connections that are opened and held until standard input ends")
+      ->check(CLI::Range(1U, 1000000U))
+      ->type_name("N");
+  bench_command->add_option("--prompt-bytes", bench_options.prompt_bytes, "Size of a task's prompt (default: 14)")
+      ->check(CLI::Range(1U, 2U * 1024 * 1024))
+      ->type_name("N");
+  add_duration(*bench_command, "--wait", bench_options.wait, "How long to look for a peer named by its PeerId", "5s");
+  add_common(*bench_command, bench_options);
+
   CommonOptions id_options;
   CLI::App* const id_command = app.add_subcommand("id", "Show the PeerId of an identity");
   id_command->add_flag("--json", id_options.json, "Print one JSON object a line");
@@ -181,7 +222,8 @@ int main_of(int argc, char** argv) {
   const std::map<CLI::App*, std::function<Exit()>> commands{
       {serve_command, [&] { return serve(serve_options); }},    {run_command, [&] { return run(run_options); }},
       {models_command, [&] { return models(models_options); }}, {peers_command, [&] { return peers(peers_options); }},
-      {ping_command, [&] { return cli::ping(ping_options); }},  {id_command, [&] { return cli::id(id_options); }},
+      {ping_command, [&] { return cli::ping(ping_options); }},  {bench_command, [&] { return bench(bench_options); }},
+      {id_command, [&] { return cli::id(id_options); }},
       {verify_command, [&] { return verify(verify_options); }},
   };
   for (const auto& [command, call] : commands) command->footer(exit_codes);

@@ -1,5 +1,6 @@
 #include "cli/session.hpp"
 #include "executors/registry.hpp"
+#include "network/perf.hpp"
 #include "task/allow_list.hpp"
 #include "task/provider.hpp"
 #include "task/receipt_store.hpp"
@@ -172,6 +173,8 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
+  agent_options.max_connections = options.max_connections;
+  agent_options.max_connections_per_address = options.max_connections_per_address;
   const Executors executors(options, environment);
   const std::unique_ptr<AllowList> allowed = allow_list(options, executors.need_permission());
   std::unique_ptr<ReceiptStore> receipts;
@@ -185,8 +188,10 @@ Exit serve(const ServeOptions& options) {
   if (options.max_output) provider_options.max_output = static_cast<std::size_t>(*options.max_output);
   if (allowed) provider_options.may_ask = [&allowed](const PeerId& peer) { return allowed->allows(peer); };
   provider_options.receipts = receipts.get();
-  Agent agent(environment, identity_of(options, system.random()), agent_options, narrator.events());
-  Provider provider(agent, executors.offerings(), provider_options, [&narrator](const TaskEvent& task) { narrator.task(task); });
+  const std::function<void(const TaskEvent&)> on_task = [&narrator](const TaskEvent& task) { narrator.task(task); };
+  Agent agent(environment, identity_of(options, system.random()), agent_options, options.quiet ? AgentEvents() : narrator.events());
+  Provider provider(agent, executors.offerings(), provider_options, options.quiet ? nullptr : on_task);
+  if (options.perf) agent.handle(std::string(perf_protocol), serve_perf);
 
   const auto serving = [&]() -> Awaitable<void> {
     Event stop(environment.loop);

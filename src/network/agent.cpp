@@ -18,9 +18,10 @@ bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
 // A connection and what the peer said of itself on it.
 struct Agent::Peer {
-  Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded)
-      : connection(environment, handlers, std::move(upgraded)), identified(environment.loop) {}
+  Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, Place place_of_it)
+      : place(std::move(place_of_it)), connection(environment, handlers, std::move(upgraded)), identified(environment.loop) {}
 
+  Place place;  // of an inbound one
   Connection connection;
   Identify identify;
   Latch identified;  // asked, with or without success
@@ -137,10 +138,17 @@ Awaitable<void> Agent::accept(Listener& listener) {
   }
 }
 
+void Agent::GiveBack::operator()(Places::value_type* place) const noexcept {
+  if (--place->second == 0) places->erase(places->find(place->first));
+}
+
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
-  const std::string from = channel->remote_address().text();
-  if (stopping_ || peers_.size() >= limits::connections) {
-    environment_.log.write(Logger::Level::warn, "turned away " + from + ": too many connections");
+  const Multiaddr from = channel->remote_address();
+  const Result<TcpAddress> address = tcp_address(from);
+  Place place(&*places_.try_emplace(address ? address->host : std::string(), 0).first, GiveBack{&places_});
+  ++place->second;
+  if (stopping_ || peers_.size() >= options_.max_connections || place->second > options_.max_connections_per_address) {
+    environment_.log.write(Logger::Level::warn, "turned away " + from.text() + ": too many connections");
     co_return;
   }
   // Full of handshakes that do not end: the oldest makes room, since whoever is honest is through in no time.
@@ -156,14 +164,15 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   }
   pending_.erase(pending);
   if (!upgraded) {
-    environment_.log.write(Logger::Level::info, "no connection from " + from + ": " + problem);
+    environment_.log.write(Logger::Level::info, "no connection from " + from.text() + ": " + problem);
   } else if (!stopping_ && upgraded->secure.remote != id()) {
-    adopt(*std::move(upgraded));
+    adopt(*std::move(upgraded), std::move(place));
   }
 }
 
-Agent::Peer& Agent::adopt(Upgraded upgraded) {
-  const auto peer = peers_.emplace(peers_.end(), environment_, handlers_, std::move(upgraded));
+Agent::Peer& Agent::adopt(Upgraded upgraded, Place place) {
+  const auto peer = peers_.emplace(peers_.end(), environment_, handlers_, std::move(upgraded), std::move(place));
+  peers_by_id_.emplace(peer->connection.peer(), &*peer);
   group_.spawn(look_after(peer));
   if (events_.connected) events_.connected(peer->connection);
   return *peer;
@@ -177,6 +186,8 @@ Awaitable<void> Agent::look_after(std::list<Peer>::iterator peer) {
   if (events_.disconnected) events_.disconnected(peer->connection);
   const PeerId id = peer->connection.peer();
   const bool closed_here = peer->closed_here;
+  const auto [begin, end] = peers_by_id_.equal_range(id);
+  peers_by_id_.erase(std::find_if(begin, end, [&peer](const auto& entry) { return entry.second == &*peer; }));
   peers_.erase(peer);
   if (discovery_ && !closed_here && find(id) == nullptr) discovery_->forget(id);
 }
@@ -221,9 +232,9 @@ Awaitable<void> Agent::serve_identify_push(Stream stream) {
 }
 
 Agent::Peer* Agent::find(const PeerId& id) noexcept {
-  const auto at = std::find_if(peers_.begin(), peers_.end(),
-                               [&id](const Peer& peer) { return peer.connection.peer() == id && !peer.connection.ended(); });
-  return at == peers_.end() ? nullptr : &*at;
+  const auto [begin, end] = peers_by_id_.equal_range(id);
+  const auto at = std::find_if(begin, end, [](const auto& entry) { return !entry.second->connection.ended(); });
+  return at == end ? nullptr : at->second;
 }
 
 const Connection* Agent::connection_to(const PeerId& id) const noexcept {
@@ -277,7 +288,7 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
     if (!race.error) fail(Errc::closed, "the agent is stopping");
     throw boost::system::system_error(*race.error, race.message);
   }
-  co_return &adopt(*std::move(race.winner)).connection;
+  co_return &adopt(*std::move(race.winner), {}).connection;
 }
 
 Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected) {

@@ -2,6 +2,7 @@
 // An agent: one identity on the network. It listens and dials, keeps its connections, finds peers by mDNS, and hands streams to the
 // handlers of their protocols. Everything happens on the loop of its environment.
 
+#include "base/limits.hpp"
 #include "network/connection.hpp"
 #include "network/discovery.hpp"
 #include "network/identify.hpp"
@@ -11,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +31,10 @@ struct AgentOptions {
   bool mdns = true;
   /// Names of the interfaces that mDNS uses; empty: all.
   std::vector<std::string> interfaces = {};
+  /// At once, inbound and outbound; one more from outside is turned away.
+  std::size_t max_connections = limits::connections;
+  /// Inbound, from one IP address.
+  std::size_t max_connections_per_address = limits::connections_address;
 };
 
 /// Called on the loop. Connections are those that finished their handshakes.
@@ -97,11 +103,18 @@ class Agent {
  private:
   struct Peer;
   struct Race;
+  // How many inbound connections an IP address has, those in their handshakes included; and one of them, given back when it ends.
+  using Places = std::map<std::string, std::size_t>;
+  struct GiveBack {
+    Places* places;
+    void operator()(Places::value_type* place) const noexcept;
+  };
+  using Place = std::unique_ptr<Places::value_type, GiveBack>;
 
   Awaitable<void> accept(Listener& listener);
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
   Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected);
-  Peer& adopt(Upgraded upgraded);
+  Peer& adopt(Upgraded upgraded, Place place);
   Awaitable<void> look_after(std::list<Peer>::iterator peer);
   Awaitable<void> ask_identify(Peer& peer);
   Awaitable<void> serve_identify(Stream stream);
@@ -118,7 +131,9 @@ class Agent {
   StreamHandlers handlers_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Discovery> discovery_;
-  std::list<Peer> peers_;           // one for each connection
+  Places places_;
+  std::list<Peer> peers_;  // one for each connection
+  std::multimap<PeerId, Peer*> peers_by_id_;
   std::list<ByteStream*> pending_;  // inbound channels in their handshake, oldest first
   std::list<Race*> races_;          // dials under way
   std::list<Alarm*> pauses_;        // pause_until() under way

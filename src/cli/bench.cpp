@@ -1,0 +1,346 @@
+#include "cli/session.hpp"
+#include "network/perf.hpp"
+#include "task/manager.hpp"
+
+#include <boost/json/serialize.hpp>
+#include <poll.h>
+#include <unistd.h>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace p2p::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr unsigned tasks_warm_up = 200;
+constexpr unsigned held_at_once = 16;     // connections that are being opened
+constexpr unsigned held_with_tasks = 100;  // connections over which tasks are spread
+constexpr std::uint64_t mebibyte = 1024 * 1024;
+
+/// Single measurements, in the order in which they ended.
+class Times {
+ public:
+  void add(Duration time) { times_.push_back(time); }
+  void start_over() { times_.clear(); }
+  std::size_t size() const noexcept { return times_.size(); }
+
+  /// n, min, p50, p99, max in milliseconds; quantiles by nearest rank.
+  json::object summary() {
+    std::sort(times_.begin(), times_.end());
+    const auto rank = [this](double share) {
+      const auto place = static_cast<std::size_t>(std::ceil(share * static_cast<double>(times_.size())));
+      return milliseconds_of(times_[std::max<std::size_t>(place, 1) - 1]);
+    };
+    return {{"n", times_.size()}, {"min", rank(0)}, {"p50", rank(0.5)}, {"p99", rank(0.99)}, {"max", rank(1)}};
+  }
+
+ private:
+  std::vector<Duration> times_;
+};
+
+double per_second(std::size_t count, Duration time) {
+  return std::round(10 * static_cast<double>(count) / std::chrono::duration<double>(time).count()) / 10;
+}
+
+/// Where the measured peer is, once that is known.
+struct Target {
+  std::vector<Multiaddr> addresses;
+  PeerId peer;
+};
+
+/// One end of a connection to the target: an agent that does not listen.
+struct Dialler {
+  Dialler(const Environment& environment, KeyPair identity, const AgentOptions& options)
+      : agent(environment, std::move(identity), options), manager(agent) {}
+  Agent agent;
+  TaskManager manager;
+};
+
+class Bench {
+ public:
+  explicit Bench(const BenchOptions& options) : options_(options), session_(options, !parse_peer(options.peer).address) {
+    options_for_diallers_.muxers = parse_muxers(options.muxers);
+    options_for_diallers_.mdns = false;
+  }
+
+  Exit run() {
+    return session_.run([this]() -> Awaitable<Exit> {
+      TaskGroup watch(session_.system().loop());
+      std::exception_ptr failure;
+      watch.spawn(close_when_interrupted());
+      try {
+        co_await measure();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      for (const auto& dialler : diallers_) co_await dialler->agent.stop();
+      session_.agent().close();
+      co_await watch.join();
+      if (failure) std::rethrow_exception(failure);
+      co_return Exit::done;
+    });
+  }
+
+ private:
+  Awaitable<void> measure() {
+    const Time deadline = session_.now() + options_.wait;
+    std::optional<Failure> failure;
+    try {
+      target_.peer = co_await session_.connect(parse_peer(options_.peer), deadline);
+    } catch (const boost::system::system_error& error) {
+      failure = connect_failure_of(error);
+    }
+    if (failure) throw *failure;
+    const Connection* const connection = session_.agent().connection_to(target_.peer);
+    target_.addresses.push_back(connection->remote_address());
+    report_["muxer"] = muxer_name(connection->muxer());
+    const Identify identify = co_await session_.agent().identify(target_.peer);
+    const bool serves_perf = std::find(identify.protocols.begin(), identify.protocols.end(), perf_protocol) != identify.protocols.end();
+    session_.agent().disconnect(target_.peer);
+
+    const bool all = !options_.pings && !options_.tasks && !options_.total && !options_.connections && !options_.hold && !options_.bulk;
+    if (options_.pings || all) co_await measure_pings(options_.pings.value_or(1000));
+    if (options_.tasks || all) co_await measure_tasks(options_.tasks.value_or(700));
+    if ((options_.total && !options_.hold) || all) {
+      std::vector<Dialler*> over_one(1, co_await connected());
+      co_await measure_concurrent_tasks(options_.total.value_or(2000), std::move(over_one));
+    }
+    if (options_.connections || all) co_await measure_connections(options_.connections.value_or(100));
+    if (options_.bulk || (all && serves_perf)) co_await measure_bulk(options_.bulk.value_or(64) * mebibyte);
+    if (options_.hold) co_await hold(*options_.hold);
+    if (report_.size() > 2) tell_report();
+    if (all && !serves_perf) session_.console().line("bulk not measured: the peer does not speak " + std::string(perf_protocol));
+  }
+
+  /// A new agent with a connection to the target.
+  Awaitable<Dialler*> connected() {
+    Dialler& dialler = add_dialler();
+    co_await dialler.agent.connect(target_.addresses, target_.peer);
+    co_return &dialler;
+  }
+
+  Dialler& add_dialler() {
+    const Environment& environment = session_.system().environment();
+    KeyPair identity = identity_of(options_, session_.system().random());
+    diallers_.push_back(std::make_unique<Dialler>(environment, std::move(identity), options_for_diallers_));
+    return *diallers_.back();
+  }
+
+  Awaitable<void> measure_pings(unsigned count) {
+    Dialler& dialler = *co_await connected();
+    Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(ping_protocol));
+    Times times;
+    for (unsigned i = 0; i < count; ++i) times.add(co_await p2p::ping(stream, session_.system().random()));
+    tell("ping", "ping_ms", times.summary());
+    dialler.agent.disconnect(target_.peer);
+  }
+
+  /// One task, from before it is signed to after its result is verified.
+  Awaitable<Duration> time_task(Dialler& dialler) {
+    const Time start = session_.now();
+    const Answer answer = co_await dialler.manager.submit(target_.peer, dialler.manager.make_task(prompt()));
+    if (answer.result.status != Status::completed) {
+      const std::string code = answer.result.error ? ": " + answer.result.error->code : std::string();
+      throw Failure(Exit::not_completed, "a task was " + std::string(name_of(answer.result.status)) + escaped(code) +
+                                             "; measure a peer that answers at once and lets everyone ask, such as `p2p-agent serve`");
+    }
+    co_return session_.now() - start;
+  }
+
+  std::string prompt() const {
+    static constexpr std::string_view usual = "Hello, P2P AI!";
+    return options_.prompt_bytes ? std::string(*options_.prompt_bytes, 'p') : std::string(usual);
+  }
+
+  Awaitable<void> measure_tasks(unsigned count) {
+    Dialler& dialler = *co_await connected();
+    co_await dialler.agent.identify(target_.peer);
+    Times times;
+    for (unsigned i = 0; i < count; ++i) {
+      if (i == tasks_warm_up) times.start_over();
+      times.add(co_await time_task(dialler));
+    }
+    tell("task", "task_seq_ms", times.summary());
+    dialler.agent.disconnect(target_.peer);
+  }
+
+  Awaitable<void> measure_concurrent_tasks(unsigned count, std::vector<Dialler*> over) {
+    const unsigned in_flight = options_.concurrency;
+    if (count <= 2 * in_flight) {
+      throw Failure(Exit::usage, "give a --total of more than twice --concurrency: the first tasks warm up and don't count");
+    }
+    for (Dialler* const dialler : over) co_await dialler->agent.identify(target_.peer);
+    Times times;
+    unsigned begun = 0;
+    Time start = session_.now();
+    std::exception_ptr failure;
+    const auto one_after_another = [&](Dialler& dialler) -> Awaitable<void> {
+      try {
+        while (begun < count && !failure) {
+          ++begun;
+          times.add(co_await time_task(dialler));
+          if (times.size() == in_flight && start_counting_) {
+            start_counting_ = false;
+            times.start_over();
+            start = session_.now();
+          }
+        }
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
+      }
+    };
+    start_counting_ = true;
+    TaskGroup group(session_.system().loop());
+    for (unsigned i = 0; i < in_flight; ++i) group.spawn(one_after_another(*over[i % over.size()]));
+    co_await group.join();
+    if (failure) std::rethrow_exception(failure);
+    const Duration time = session_.now() - start;
+    const json::object latency = times.summary();
+    tell("task, " + std::to_string(in_flight) + " at once", "task_conc",
+         {{"in_flight", in_flight}, {"total", count}, {"per_s", per_second(times.size(), time)}, {"latency_ms", latency}});
+    if (over.size() == 1) over.front()->agent.disconnect(target_.peer);
+  }
+
+  Awaitable<void> measure_connections(unsigned count) {
+    Times connects;
+    Times first_bytes;
+    const Time start = session_.now();
+    const std::function<Awaitable<void>(Dialler&)> connect = [&](Dialler& dialler) -> Awaitable<void> {
+      const Time begin = session_.now();
+      co_await dialler.agent.connect(target_.addresses, target_.peer);
+      connects.add(session_.now() - begin);
+    };
+    co_await each_over_new_connection(count, connect);
+    const double rate = per_second(count, session_.now() - start);
+    tell("dial to secured and muxed", "connect_ms", connects.summary());
+    tell("connections, " + std::to_string(std::min(count, options_.parallel)) + " at once", "conn", {{"per_s", rate}});
+
+    const std::function<Awaitable<void>(Dialler&)> first_byte = [&](Dialler& dialler) -> Awaitable<void> {
+      const Time begin = session_.now();
+      co_await dialler.agent.connect(target_.addresses, target_.peer);
+      Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(ping_protocol));
+      co_await p2p::ping(stream, session_.system().random());
+      first_bytes.add(session_.now() - begin);
+    };
+    co_await each_over_new_connection(count, first_byte);
+    tell("dial to first byte", "first_byte_ms", first_bytes.summary());
+  }
+
+  Awaitable<void> each_over_new_connection(unsigned count, std::function<Awaitable<void>(Dialler&)> work) {
+    unsigned begun = 0;
+    std::exception_ptr failure;
+    const auto one_after_another = [&](Dialler& dialler) -> Awaitable<void> {
+      try {
+        while (begun < count && !failure) {
+          ++begun;
+          co_await work(dialler);
+          dialler.agent.disconnect(target_.peer);
+        }
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
+      }
+    };
+    TaskGroup group(session_.system().loop());
+    for (unsigned i = 0; i < std::min(count, options_.parallel); ++i) group.spawn(one_after_another(add_dialler()));
+    co_await group.join();
+    if (failure) std::rethrow_exception(failure);
+  }
+
+  Awaitable<void> measure_bulk(std::uint64_t size) {
+    Dialler& dialler = *co_await connected();
+    for (const bool up : {true, false}) {
+      const Time start = session_.now();
+      Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(perf_protocol));
+      co_await perf(stream, up ? size : 0, up ? 0 : size);
+      const Duration time = session_.now() - start;
+      const double rate = std::round(static_cast<double>(size) / 1e5 / std::chrono::duration<double>(time).count()) / 10;
+      tell(up ? "bulk up" : "bulk down", up ? "bulk_up" : "bulk_down",
+           {{"bytes", size}, {"ms", milliseconds_of(time)}, {"MBps", rate}});
+    }
+    dialler.agent.disconnect(target_.peer);
+  }
+
+  Awaitable<void> hold(unsigned count) {
+    std::vector<Dialler*> held;
+    std::exception_ptr failure;
+    const auto one_after_another = [&]() -> Awaitable<void> {
+      try {
+        while (held.size() < count && !failure) {
+          Dialler& dialler = add_dialler();
+          held.push_back(&dialler);
+          co_await dialler.agent.connect(target_.addresses, target_.peer);
+          co_await dialler.agent.identify(target_.peer);
+        }
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
+      }
+    };
+    TaskGroup group(session_.system().loop());
+    for (unsigned i = 0; i < held_at_once; ++i) group.spawn(one_after_another());
+    co_await group.join();
+    if (failure) std::rethrow_exception(failure);
+    session_.console().event({{"event", "held"}, {"n", count}});
+    session_.console().line(std::to_string(count) + " connections held, until standard input ends");
+    if (options_.total) {
+      held.resize(std::min<std::size_t>(held.size(), held_with_tasks));
+      co_await measure_concurrent_tasks(*options_.total, std::move(held));
+      tell_report();
+    }
+    co_await end_of_input();
+  }
+
+  Awaitable<void> end_of_input() {
+    const std::function<void()> wait = [this] {
+      pollfd input{STDIN_FILENO, POLLIN, 0};
+      char discarded[4096];
+      while (!session_.interrupted()) {
+        if (poll(&input, 1, 200) > 0 && read(STDIN_FILENO, discarded, sizeof discarded) <= 0) break;
+      }
+    };
+    co_await session_.system().environment().pool.run(wait);
+    if (session_.interrupted()) fail(Errc::closed, "interrupted");
+  }
+
+  Awaitable<void> close_when_interrupted() {
+    try {
+      co_await session_.agent().pause_until(Time::max());
+    } catch (const boost::system::system_error&) {
+      for (const auto& dialler : diallers_) dialler->agent.close();
+    }
+  }
+
+  void tell(std::string_view name, std::string_view member, const json::object& figures) {
+    report_[member] = figures;
+    char text[64];
+    std::snprintf(text, sizeof text, "%-28s", std::string(name).c_str());
+    std::string line = text;
+    const json::object* shown = &figures;
+    if (const json::value* const latency = figures.if_contains("latency_ms")) {
+      line += "  " + json::serialize(figures.at("per_s")) + " a second; each";
+      shown = &latency->get_object();
+    }
+    for (const auto& [key, value] : *shown) {
+      std::snprintf(text, sizeof text, "  %s %s", std::string(key).c_str(), json::serialize(value).c_str());
+      line += text;
+    }
+    session_.console().line(line);
+  }
+
+  void tell_report() { session_.console().event(std::exchange(report_, json::object{{"event", "bench"}})); }
+
+  const BenchOptions& options_;
+  Session session_;
+  AgentOptions options_for_diallers_;
+  std::vector<std::unique_ptr<Dialler>> diallers_;
+  Target target_;
+  json::object report_{{"event", "bench"}};
+  bool start_counting_ = false;
+};
+
+}  // namespace
+
+Exit bench(const BenchOptions& options) { return Bench(options).run(); }
+
+}  // namespace p2p::cli
