@@ -6,19 +6,15 @@ using Role = NoiseHandshake::Role;
 
 namespace {
 
-const KeyPair& identity(Role role) {
-  static const KeyPair initiator(std::array<std::uint8_t, KeyPair::seed_size>{1});
-  static const KeyPair responder(std::array<std::uint8_t, KeyPair::seed_size>{2});
+const NoiseStatic& own(Role role) {
+  static const NoiseStatic initiator(KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{1}), crypto::Key{3});
+  static const NoiseStatic responder(KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{2}), crypto::Key{4});
   return role == Role::initiator ? initiator : responder;
 }
 
 struct Side : NoiseHandshake {
   explicit Side(Role role)
-      : NoiseHandshake(role, {identity(role),
-                              role == Role::initiator ? crypto::Key{3} : crypto::Key{4},
-                              role == Role::initiator ? crypto::Key{5} : crypto::Key{6},
-                              {"/yamux/1.0.0"},
-                              {}}) {}
+      : NoiseHandshake(role, {own(role), role == Role::initiator ? crypto::Key{5} : crypto::Key{6}, {"/yamux/1.0.0"}, {}}) {}
 
   /// Whether the input is fine so far.
   bool take(ByteView input) { return receive(input).has_value(); }

@@ -180,7 +180,7 @@ TEST(Program, TakesMistakesForUsageErrors) {
 }
 
 TEST(Program, HelpsInAScreen) {
-  for (const char* const command : {"serve", "run", "models", "peers", "ping", "id", "verify"}) {
+  for (const char* const command : {"serve", "run", "models", "peers", "ping", "bench", "id", "verify"}) {
     const Ended result = run({command, "--help"});
     EXPECT_EQ(result.exit, 0);
     EXPECT_LE(std::count(result.output.begin(), result.output.end(), '\n'), 40) << result.output;

@@ -12,25 +12,44 @@ constexpr std::string_view base36_alphabet = "0123456789abcdefghijklmnopqrstuvwx
 constexpr std::string_view base32_alphabet = "abcdefghijklmnopqrstuvwxyz234567";
 constexpr std::string_view base64url_alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+// What a number is converted in: as many digits of the base at once as fit into 32 bits, or four bytes.
+constexpr std::size_t digits_at_once = 5;
+constexpr std::uint64_t power(std::uint64_t base, std::size_t exponent) { return exponent == 0 ? 1 : base * power(base, exponent - 1); }
+
+/// number = number * factor + addend; least significant word first.
+void multiply_add(std::vector<std::uint32_t>& number, std::uint64_t factor, std::uint64_t addend) {
+  for (std::uint32_t& word : number) {
+    addend += word * factor;
+    word = static_cast<std::uint32_t>(addend);
+    addend >>= 32;
+  }
+  if (addend > 0) number.push_back(static_cast<std::uint32_t>(addend));
+}
+
 // The bases that are not a power of two are read as one big number.
 Result<Bytes> decode_number(std::string_view text, std::string_view alphabet) {
   if (text.size() > limits::base_text) return Error{Errc::too_large, "base-encoded text above its limit"};
   const std::size_t zeros = std::min(text.find_first_not_of(alphabet[0]), text.size());
-  Bytes number;  // little-endian while it grows
-  for (const char c : text.substr(zeros)) {
-    const std::size_t digit = alphabet.find(c);
-    if (digit == std::string_view::npos) return Error{Errc::malformed, "character outside the base's alphabet"};
-    std::size_t carry = digit;
-    for (std::uint8_t& byte : number) {
-      carry += byte * alphabet.size();
-      byte = static_cast<std::uint8_t>(carry);
-      carry >>= 8;
+  std::vector<std::uint32_t> number;
+  for (std::string_view rest = text.substr(zeros); !rest.empty();) {
+    const std::string_view group = rest.substr(0, digits_at_once);
+    std::uint64_t value = 0;
+    for (const char c : group) {
+      const std::size_t digit = alphabet.find(c);
+      if (digit == std::string_view::npos) return Error{Errc::malformed, "character outside the base's alphabet"};
+      value = value * alphabet.size() + digit;
     }
-    if (carry > 0) number.push_back(static_cast<std::uint8_t>(carry));
+    multiply_add(number, power(alphabet.size(), group.size()), value);
+    rest.remove_prefix(group.size());
   }
-  number.insert(number.end(), zeros, 0);
-  std::reverse(number.begin(), number.end());
-  return number;
+  Bytes bytes;  // little-endian
+  for (const std::uint32_t word : number) {
+    for (unsigned shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<std::uint8_t>(word >> shift));
+  }
+  while (!bytes.empty() && bytes.back() == 0) bytes.pop_back();
+  bytes.insert(bytes.end(), zeros, 0);
+  std::reverse(bytes.begin(), bytes.end());
+  return bytes;
 }
 
 Result<Bytes> decode_bits(std::string_view text, std::string_view alphabet, unsigned bits) {
@@ -56,21 +75,29 @@ Result<Bytes> decode_bits(std::string_view text, std::string_view alphabet, unsi
 }  // namespace
 
 std::string base58_encode(ByteView bytes) {
-  std::string digits;  // least significant first while it grows
+  constexpr std::uint64_t group_base = power(58, digits_at_once);
   std::size_t zeros = 0;
   while (zeros < bytes.size() && bytes[zeros] == 0) ++zeros;
-  for (const std::uint8_t byte : bytes.subspan(zeros)) {
-    unsigned carry = byte;
-    for (char& digit : digits) {
-      carry += static_cast<unsigned>(static_cast<unsigned char>(digit)) << 8;
-      digit = static_cast<char>(carry % 58);
-      carry /= 58;
+  std::vector<std::uint32_t> groups;  // of digits, least significant first
+  for (ByteView rest = bytes.subspan(zeros); !rest.empty();) {
+    const ByteView word = rest.first(rest.size() % 4 == 0 ? 4 : rest.size() % 4);
+    std::uint64_t carry = 0;
+    for (const std::uint8_t byte : word) carry = carry << 8 | byte;
+    for (std::uint32_t& group : groups) {
+      carry += static_cast<std::uint64_t>(group) << (8 * word.size());
+      group = static_cast<std::uint32_t>(carry % group_base);
+      carry /= group_base;
     }
-    for (; carry > 0; carry /= 58) digits.push_back(static_cast<char>(carry % 58));
+    for (; carry > 0; carry /= group_base) groups.push_back(static_cast<std::uint32_t>(carry % group_base));
+    rest = rest.subspan(word.size());
   }
-  std::string text(zeros, base58_alphabet[0]);
-  std::reverse(digits.begin(), digits.end());
-  for (const char digit : digits) text += base58_alphabet[static_cast<unsigned char>(digit)];
+  std::string text;  // least significant digit first
+  for (std::uint32_t group : groups) {
+    for (std::size_t i = 0; i < digits_at_once; ++i, group /= 58) text += base58_alphabet[group % 58];
+  }
+  while (!text.empty() && text.back() == base58_alphabet[0]) text.pop_back();
+  text.append(zeros, base58_alphabet[0]);
+  std::reverse(text.begin(), text.end());
   return text;
 }
 

@@ -58,6 +58,7 @@ inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one messa
 inline constexpr std::size_t identify_messages = 10;       // messages of one answer
 inline constexpr seconds identify_wait{5};
 inline constexpr std::size_t identify_own_addresses = 16;  // that we name: rust reads 4,096 bytes, and each stands there twice
+inline constexpr seconds interfaces_fresh{1};              // between two looks at our own addresses
 inline constexpr std::size_t identify_protocols = 256;
 inline constexpr std::size_t identify_addresses = 64;
 inline constexpr std::size_t protocol_name = 256;  // bytes

@@ -2,10 +2,10 @@
 #include "network/perf.hpp"
 #include "task/manager.hpp"
 
-#include <boost/json/serialize.hpp>
 #include <poll.h>
 #include <unistd.h>
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <cstdio>
 
@@ -15,7 +15,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr unsigned tasks_warm_up = 200;
-constexpr unsigned held_at_once = 16;     // connections that are being opened
+constexpr unsigned held_at_once = 16;      // connections that are being opened
 constexpr unsigned held_with_tasks = 100;  // connections over which tasks are spread
 constexpr std::uint64_t mebibyte = 1024 * 1024;
 
@@ -220,7 +220,7 @@ class Bench {
     const std::function<Awaitable<void>(Dialler&)> first_byte = [&](Dialler& dialler) -> Awaitable<void> {
       const Time begin = session_.now();
       co_await dialler.agent.connect(target_.addresses, target_.peer);
-      Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(ping_protocol));
+      Stream stream = dialler.agent.open_stream_lazily(target_.peer, std::string(ping_protocol));
       co_await p2p::ping(stream, session_.system().random());
       first_bytes.add(session_.now() - begin);
     };
@@ -256,8 +256,7 @@ class Bench {
       co_await perf(stream, up ? size : 0, up ? 0 : size);
       const Duration time = session_.now() - start;
       const double rate = std::round(static_cast<double>(size) / 1e5 / std::chrono::duration<double>(time).count()) / 10;
-      tell(up ? "bulk up" : "bulk down", up ? "bulk_up" : "bulk_down",
-           {{"bytes", size}, {"ms", milliseconds_of(time)}, {"MBps", rate}});
+      tell(up ? "bulk up" : "bulk down", up ? "bulk_up" : "bulk_down", {{"bytes", size}, {"ms", milliseconds_of(time)}, {"MBps", rate}});
     }
     dialler.agent.disconnect(target_.peer);
   }

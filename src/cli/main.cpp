@@ -69,6 +69,9 @@ CLI::Option* add_size(CLI::App& command, const char* name, Value& value, const c
   return add_parsed(command, name, value, parse, description, "a size in bytes, such as 4096, 64K, 2M or 1G")->type_name("SIZE");
 }
 
+/// Unlike CLI11's own, not spelled out in the help, where it would take a line.
+CLI::Validator in_range(long least, long most) { return CLI::Range(least, most).description(""); }
+
 std::string version() {
   return std::string(agent_version) + "\nprotocols: /noise " + std::string(yamux_protocol) + " " + std::string(mplex_protocol) + " " +
          std::string(identify_protocol) + " " + std::string(identify_push_protocol) + " " + std::string(ping_protocol) + " " +
@@ -101,11 +104,11 @@ int main_of(int argc, char** argv) {
       ->type_name("FILE");
   serve_command->add_flag("--allow-any", serve_options.allow_any, "Everyone on the network may ask");
   serve_command->add_option("--slots", serve_options.slots, "Tasks that run at once, of each executor (default: what suits it)")
-      ->check(CLI::Range(1, 10000))
+      ->check(in_range(1, 10000))
       ->type_name("N");
   serve_command->add_option("--queue", serve_options.queue, "Tasks that may wait, of each executor")
       ->capture_default_str()
-      ->check(CLI::Range(0, 10000))
+      ->check(in_range(0, 10000))
       ->type_name("N");
   add_duration(*serve_command, "--max-time", serve_options.max_time, "How long a task may take, whatever it asks for", "10m",
                std::chrono::milliseconds(1));
@@ -123,12 +126,11 @@ int main_of(int argc, char** argv) {
   serve_command->add_flag("--no-mdns", serve_options.no_mdns, "Neither announce this agent nor look for others");
   serve_command->add_option("--max-connections", serve_options.max_connections, "Connections at once, in all")
       ->capture_default_str()
-      ->check(CLI::Range(1U, 1000000U))
+      ->check(in_range(1, 1000000))
       ->type_name("N");
-  serve_command
-      ->add_option("--max-connections-per-address", serve_options.max_connections_per_address, "The same from one address")
+  serve_command->add_option("--max-connections-per-address", serve_options.max_connections_per_address, "The same from one address")
       ->capture_default_str()
-      ->check(CLI::Range(1U, 1000000U))
+      ->check(in_range(1, 1000000))
       ->type_name("N");
   serve_command->add_flag("--perf", serve_options.perf, "Let everyone measure how fast bytes go (`p2p-agent bench --bulk`)");
   serve_command->add_flag("--quiet", serve_options.quiet, "Print nothing but where it listens");
@@ -185,12 +187,16 @@ int main_of(int argc, char** argv) {
   bench_command->add_option("--tasks", bench_options.tasks, "Tasks, one after another; the first 200 don't count")
       ->check(CLI::Range(201U, 1000000000U))
       ->type_name("N");
-  bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")->check(some)->type_name("N");
+  bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")
+      ->check(some)
+      ->type_name("N");
   bench_command->add_option("--concurrency", bench_options.concurrency, "How many of these at once")
       ->capture_default_str()
       ->check(CLI::Range(1U, 100000U))
       ->type_name("C");
-  bench_command->add_option("--connections", bench_options.connections, "Connections that are opened and closed")->check(some)->type_name("N");
+  bench_command->add_option("--connections", bench_options.connections, "Connections that are opened and closed")
+      ->check(some)
+      ->type_name("N");
   bench_command->add_option("--parallel", bench_options.parallel, "How many of these at once")
       ->capture_default_str()
       ->check(CLI::Range(1U, 10000U))
@@ -223,8 +229,7 @@ int main_of(int argc, char** argv) {
       {serve_command, [&] { return serve(serve_options); }},    {run_command, [&] { return run(run_options); }},
       {models_command, [&] { return models(models_options); }}, {peers_command, [&] { return peers(peers_options); }},
       {ping_command, [&] { return cli::ping(ping_options); }},  {bench_command, [&] { return bench(bench_options); }},
-      {id_command, [&] { return cli::id(id_options); }},
-      {verify_command, [&] { return verify(verify_options); }},
+      {id_command, [&] { return cli::id(id_options); }},        {verify_command, [&] { return verify(verify_options); }},
   };
   for (const auto& [command, call] : commands) command->footer(exit_codes);
 

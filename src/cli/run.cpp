@@ -205,6 +205,7 @@ class Course {
     try {
       found_ = session_.now();
       provider = co_await session_.connect(peer, deadline);
+      manager_.trust(provider);
       connected_ = session_.now();
     } catch (const boost::system::system_error& error) {
       failure_ = connect_failure_of(error);

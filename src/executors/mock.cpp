@@ -46,7 +46,10 @@ Awaitable<Outcome> MockExecutor::run(TaskRun& run) {
   co_return completed;
 }
 
-std::size_t MockExecutor::slots() const { return std::max(1U, std::thread::hardware_concurrency()); }
+std::size_t MockExecutor::slots() const {
+  static const std::size_t cores = std::max(1U, std::thread::hardware_concurrency());  // reads a file, and this is asked for each task
+  return cores;
+}
 
 MockOptions parse_mock_options(std::string_view text) {
   MockOptions options;

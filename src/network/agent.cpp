@@ -12,6 +12,12 @@ namespace {
 constexpr std::chrono::milliseconds dial_stagger{250};
 constexpr std::string_view protocol_version = "ipfs/0.1.0";
 
+crypto::Key random_key(Random& random) {
+  crypto::Key key;
+  random.fill(key);
+  return key;
+}
+
 bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
 }  // namespace
@@ -58,17 +64,20 @@ Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions opti
       identity_(std::move(identity)),
       options_(std::move(options)),
       events_(std::move(events)),
+      noise_static_(identity_, random_key(environment.random)),
       news_(environment.clock, environment.loop),
       group_(environment.loop) {
-  environment_.random.fill(noise_static_);
   handle(std::string(ping_protocol), serve_ping);
   handle(std::string(identify_protocol), [this](Stream stream) { return serve_identify(std::move(stream)); });
   handle(std::string(identify_push_protocol), [this](Stream stream) { return serve_identify_push(std::move(stream)); });
 }
 
-Agent::~Agent() { crypto::wipe(noise_static_); }
+Agent::~Agent() = default;
 
-void Agent::handle(std::string protocol, StreamHandler handler) { handlers_.insert_or_assign(std::move(protocol), std::move(handler)); }
+void Agent::handle(std::string protocol, StreamHandler handler) {
+  handlers_.insert_or_assign(std::move(protocol), std::move(handler));
+  own_identify_.reset();
+}
 
 Awaitable<void> Agent::run(std::function<Awaitable<void>()> work) {
   std::exception_ptr failure;
@@ -194,7 +203,7 @@ Awaitable<void> Agent::look_after(std::list<Peer>::iterator peer) {
 
 Awaitable<void> Agent::ask_identify(Peer& peer) {
   try {
-    Stream stream = co_await peer.connection.open_stream(std::string(identify_protocol));
+    Stream stream = peer.connection.open_stream_lazily(std::string(identify_protocol));
     co_await receive_identify(stream, peer.identify);
     peer.has_identify = true;
   } catch (const boost::system::system_error& error) {
@@ -203,23 +212,39 @@ Awaitable<void> Agent::ask_identify(Peer& peer) {
   peer.identified.open();
 }
 
-Awaitable<void> Agent::serve_identify(Stream stream) {
+// What we say of ourselves to everyone: looking for the interfaces and signing costs more than a handshake.
+const Identify& Agent::own_identify() {
+  const Time now = environment_.clock.now();
+  if (own_identify_ && now < own_identify_->checked + limits::interfaces_fresh) return own_identify_->message;
+  std::vector<Interface> interfaces = environment_.transport.interfaces();
+  if (own_identify_ && own_identify_->interfaces == interfaces) {
+    own_identify_->checked = now;
+    return own_identify_->message;
+  }
   Identify own;
   own.public_key = identity_.public_key();
   std::vector<Bytes> encoded;
-  for (const Multiaddr& address : addresses()) {
-    if (encoded.size() == limits::identify_own_addresses) break;
-    own.listen_addrs.push_back(address.without_peer_id());
-    encoded.emplace_back(own.listen_addrs.back().bytes().begin(), own.listen_addrs.back().bytes().end());
+  for (const Interface& interface : interfaces) {
+    for (const Multiaddr& address : addresses_on(interface)) {
+      if (encoded.size() == limits::identify_own_addresses) break;
+      own.listen_addrs.push_back(address);
+      encoded.emplace_back(address.bytes().begin(), address.bytes().end());
+    }
   }
   for (const auto& [protocol, handler] : handlers_) own.protocols.push_back(protocol);
-  if (const Peer* const peer = find(stream.peer())) own.observed_addr = peer->connection.remote_address();
   own.protocol_version = protocol_version;
   own.agent_version = agent_version;
   if (!encoded.empty()) {
     const auto sequence = static_cast<std::uint64_t>(environment_.clock.date().time_since_epoch().count());
     own.signed_peer_record = seal_envelope(identity_, peer_record_domain, peer_record_type, encode_peer_record(id(), sequence, encoded));
   }
+  own_identify_.emplace(OwnIdentify{now, std::move(interfaces), std::move(own)});
+  return own_identify_->message;
+}
+
+Awaitable<void> Agent::serve_identify(Stream stream) {
+  Identify own = own_identify();
+  if (const Peer* const peer = find(stream.peer())) own.observed_addr = peer->connection.remote_address();
   co_await answer_identify(std::move(stream), own);
 }
 
@@ -316,6 +341,18 @@ Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
   Peer* const peer = find(id);
   if (peer == nullptr) fail(Errc::closed, "there is no connection to " + id.text());
   return peer->connection.open_stream(std::move(protocol));
+}
+
+Stream Agent::open_stream_lazily(const PeerId& id, std::string protocol) {
+  Peer* const peer = find(id);
+  if (peer == nullptr) fail(Errc::closed, "there is no connection to " + id.text());
+  return peer->connection.open_stream_lazily(std::move(protocol));
+}
+
+bool Agent::speaks(const PeerId& id, std::string_view protocol) const noexcept {
+  const Peer* const peer = const_cast<Agent*>(this)->find(id);
+  return peer != nullptr &&
+         std::find(peer->identify.protocols.begin(), peer->identify.protocols.end(), protocol) != peer->identify.protocols.end();
 }
 
 Awaitable<Identify> Agent::identify(PeerId id) {

@@ -87,6 +87,10 @@ class Agent {
 
   /// A stream on a connection that there is. Throws closed without one; unsupported, exhausted, timed_out.
   Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol);
+  /// The same without waiting for the agreement, as Connection has it: what is written meanwhile reaches the peer in any case.
+  Stream open_stream_lazily(const PeerId& peer, std::string protocol);
+  /// Whether the peer has said, after connecting, that it speaks `protocol`.
+  bool speaks(const PeerId& peer, std::string_view protocol) const noexcept;
   /// What the peer said of itself after connecting. Throws closed if it did not.
   Awaitable<Identify> identify(PeerId peer);
 
@@ -110,6 +114,11 @@ class Agent {
     void operator()(Places::value_type* place) const noexcept;
   };
   using Place = std::unique_ptr<Places::value_type, GiveBack>;
+  struct OwnIdentify {
+    Time checked;
+    std::vector<Interface> interfaces;
+    Identify message;
+  };
 
   Awaitable<void> accept(Listener& listener);
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
@@ -117,18 +126,20 @@ class Agent {
   Peer& adopt(Upgraded upgraded, Place place);
   Awaitable<void> look_after(std::list<Peer>::iterator peer);
   Awaitable<void> ask_identify(Peer& peer);
+  const Identify& own_identify();
   Awaitable<void> serve_identify(Stream stream);
   Awaitable<void> serve_identify_push(Stream stream);
   Peer* find(const PeerId& peer) noexcept;
   std::vector<Multiaddr> addresses_on(const Interface& interface) const;
-  UpgradeOptions upgrade_options() const { return {identity_, noise_static_, options_.muxers}; }
+  UpgradeOptions upgrade_options() const { return {noise_static_, options_.muxers}; }
 
   const Environment environment_;
   const KeyPair identity_;
   const AgentOptions options_;
   const AgentEvents events_;
-  crypto::Key noise_static_;
+  const NoiseStatic noise_static_;
   StreamHandlers handlers_;
+  std::optional<OwnIdentify> own_identify_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Discovery> discovery_;
   Places places_;

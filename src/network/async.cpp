@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
+#include <deque>
 #include <exception>
 #include <utility>
 
@@ -30,11 +31,56 @@ Awaitable<void> suspend(Keep keep) {
       boost::asio::use_awaitable);
 }
 
-void resume_later(const Loop& loop, std::unique_ptr<Suspended> suspended) {
-  boost::asio::post(loop, [suspended = std::move(suspended)] { suspended->resume(); });
-}
-
 }  // namespace
+
+class ReadyQueue final : public boost::asio::execution_context::service {
+ public:
+  using key_type = ReadyQueue;
+  static inline boost::asio::execution_context::id id;
+
+  static ReadyQueue& of(const Loop& loop) {
+    auto& queue = boost::asio::use_service<ReadyQueue>(boost::asio::query(loop, boost::asio::execution::context));
+    if (!queue.loop_) queue.loop_ = loop;
+    return queue;
+  }
+
+  explicit ReadyQueue(boost::asio::execution_context& context) : service(context) {}
+
+  void add(std::unique_ptr<Suspended> suspended) {
+    waiting_.push_back(std::move(suspended));
+    schedule();
+  }
+
+ private:
+  static constexpr std::size_t most_in_a_turn = 256;  // the sockets get theirs in between
+
+  void shutdown() override { waiting_.clear(); }
+
+  void schedule() {
+    if (std::exchange(scheduled_, true)) return;
+    boost::asio::post(loop_, [this] {
+      const struct Turn {
+        ReadyQueue& queue;
+        ~Turn() {  // also when a coroutine throws out of the loop
+          queue.scheduled_ = false;
+          if (!queue.waiting_.empty()) queue.schedule();
+        }
+      } turn{*this};
+      for (std::size_t i = 0; i < most_in_a_turn && !waiting_.empty(); ++i) {
+        const std::unique_ptr<Suspended> next = std::move(waiting_.front());
+        waiting_.pop_front();
+        next->resume();
+      }
+    });
+  }
+
+  Loop loop_;
+  std::deque<std::unique_ptr<Suspended>> waiting_;
+  bool scheduled_ = false;
+};
+
+Event::Event(const Loop& loop) : ready_(ReadyQueue::of(loop)) {}
+Latch::Latch(const Loop& loop) : ready_(ReadyQueue::of(loop)) {}
 
 Awaitable<void> Event::wait() {
   assert(!waiter_ && "an event has one waiter");
@@ -48,7 +94,7 @@ void Event::notify() {
     notified_ = true;
     return;
   }
-  resume_later(loop_, std::exchange(waiter_, nullptr));
+  ready_.add(std::exchange(waiter_, nullptr));
 }
 
 Awaitable<void> Latch::wait() {
@@ -58,7 +104,7 @@ Awaitable<void> Latch::wait() {
 
 void Latch::open() {
   open_ = true;
-  for (auto& waiter : std::exchange(waiters_, {})) resume_later(loop_, std::move(waiter));
+  for (auto& waiter : std::exchange(waiters_, {})) ready_.add(std::move(waiter));
 }
 
 void TaskGroup::spawn(Awaitable<void> work) {

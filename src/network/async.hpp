@@ -22,20 +22,24 @@ class Suspended {
   virtual void resume() = 0;
 };
 
+/// Where the coroutines of a loop stand that may go on. One turn of the loop takes all of them, those included that join meanwhile: a
+/// wake-up costs no look at the sockets.
+class ReadyQueue;
+
 /// Wakes one coroutine. A notify() that nobody waits for is kept for the next wait(), once.
 class Event {
  public:
-  explicit Event(Loop loop) : loop_(std::move(loop)) {}
+  explicit Event(const Loop& loop);
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
   /// Returns after a notify(). One coroutine at a time.
   Awaitable<void> wait();
-  /// The waiting coroutine goes on in a later turn of the loop, never inside this call.
+  /// The waiting coroutine goes on later, behind those that were notified before it, never inside this call.
   void notify();
 
  private:
-  Loop loop_;
+  ReadyQueue& ready_;
   std::unique_ptr<Suspended> waiter_;
   bool notified_ = false;
 };
@@ -43,7 +47,7 @@ class Event {
 /// Opens once and stays open; any number of coroutines wait for it.
 class Latch {
  public:
-  explicit Latch(Loop loop) : loop_(std::move(loop)) {}
+  explicit Latch(const Loop& loop);
   Latch(const Latch&) = delete;
   Latch& operator=(const Latch&) = delete;
 
@@ -53,7 +57,7 @@ class Latch {
   bool is_open() const noexcept { return open_; }
 
  private:
-  Loop loop_;
+  ReadyQueue& ready_;
   std::vector<std::unique_ptr<Suspended>> waiters_;
   bool open_ = false;
 };
@@ -61,7 +65,7 @@ class Latch {
 /// Owns coroutines: whoever owns the group waits for them with join() before it goes away. There are no others.
 class TaskGroup {
  public:
-  explicit TaskGroup(Loop loop) : loop_(loop), empty_(std::move(loop)) {}
+  explicit TaskGroup(Loop loop) : loop_(std::move(loop)), empty_(loop_) {}
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 

@@ -8,9 +8,28 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t input_first = 4 * 1024;   // bytes; grows while reads fill it
-constexpr std::size_t input_most = 128 * 1024;  // holds the largest record and most of a next one
+constexpr std::size_t input_size = 128 * 1024;  // bytes; holds the largest record and most of a next one
+constexpr std::size_t input_kept = 16 * 1024;   // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
+
+// Buffers that no connection needs at present: an idle one has none. One loop runs on a thread, and all of its connections share these.
+class InputBuffers {
+ public:
+  static Bytes take() {
+    if (spare_.empty()) return Bytes(input_size);
+    Bytes buffer = std::move(spare_.back());
+    spare_.pop_back();
+    return buffer;
+  }
+  static void give_back(Bytes buffer) {
+    if (buffer.size() == input_size && spare_.size() < most) spare_.push_back(std::move(buffer));
+  }
+
+ private:
+  static constexpr std::size_t most = 4;
+  static thread_local std::vector<Bytes> spare_;
+};
+thread_local std::vector<Bytes> InputBuffers::spare_;
 
 }  // namespace
 
@@ -36,9 +55,9 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
 Connection::~Connection() = default;
 
 Awaitable<void> Connection::run() {
+  group_.spawn(write_loop());
   session_->ping(environment_.clock.now());
   flush_soon();
-  group_.spawn(write_loop());
   try {
     co_await read_loop();
   } catch (const boost::system::system_error& error) {
@@ -57,18 +76,31 @@ Awaitable<void> Connection::read_loop() {
     input_begin_ = input_end_ - unread.size();
     if (failure_) break;
     if (session_->congested()) co_await relieve_congestion();
-
-    // Room for more: what is left of a record moves to the front.
-    if (input_begin_ > 0) {
-      std::copy(input_.begin() + static_cast<std::ptrdiff_t>(input_begin_), input_.begin() + static_cast<std::ptrdiff_t>(input_end_),
-                input_.begin());
-      input_end_ -= std::exchange(input_begin_, 0);
+    make_room();
+    co_await channel_->wait_readable();
+    if (input_.size() < input_size) {
+      Bytes buffer = InputBuffers::take();
+      std::copy(input_.begin(), input_.end(), buffer.begin());
+      input_ = std::move(buffer);
     }
-    if (input_end_ == input_.size()) input_.resize(std::clamp(2 * input_.size(), input_first, input_most));
     const std::size_t count = co_await channel_->read_some(ByteSpan(input_).subspan(input_end_));
     if (count == 0) fail(Errc::closed, "the peer closed the connection");
     input_end_ += count;  // coverage-self-check: a line inside a coroutine
     counters_.bytes_in += count;
+  }
+}
+
+// What is left of a record moves to the front; if that is little, out of the buffer.
+void Connection::make_room() {
+  const ByteSpan left(input_.data() + input_begin_, input_end_ - input_begin_);
+  input_end_ = left.size();
+  input_begin_ = 0;
+  if (left.size() < input_kept) {
+    Bytes kept(left.begin(), left.end());
+    std::swap(kept, input_);
+    InputBuffers::give_back(std::move(kept));
+  } else {
+    std::copy(left.begin(), left.end(), input_.begin());
   }
 }
 
@@ -161,14 +193,7 @@ Awaitable<void> Connection::serve(Stream stream) {
   try {
     const Timer timer = stream.deadline(limits::negotiation, "the peer did not say which protocol the stream is for");
     multistream::Listener negotiation([this](std::string_view protocol) { return handlers_.contains(protocol); });
-    while (!negotiation.done()) {
-      const ByteView bytes = co_await stream.read();
-      if (bytes.empty()) break;
-      ByteView rest = bytes;
-      negotiation.receive(rest).value();
-      stream.unread(rest.size());
-      co_await stream.write(negotiation.take_output());
-    }
+    co_await stream.accept(negotiation);
     if (negotiation.done()) {
       stream.state_->protocol = negotiation.protocol();
       if (const auto found = handlers_.find(negotiation.protocol()); found != handlers_.end()) handler = found->second;

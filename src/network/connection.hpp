@@ -76,6 +76,7 @@ class Connection {
   Awaitable<void> read_loop();
   Awaitable<void> write_loop();
   Awaitable<void> relieve_congestion();
+  void make_room();
   void process(ByteView plaintext);
   void on_event(const MuxEvent& event);
   Awaitable<void> serve(Stream stream);
@@ -96,7 +97,7 @@ class Connection {
   const MuxSession::Role role_;
   std::unique_ptr<MuxSession> session_;
 
-  Bytes input_;  // received, [input_begin_, input_end_) not processed yet
+  Bytes input_;  // received, [input_begin_, input_end_) not processed yet; a shared buffer's size, or just that
   std::size_t input_begin_ = 0;
   std::size_t input_end_ = 0;
   Bytes partial_;  // plaintext of a frame's header that is not whole yet

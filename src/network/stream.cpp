@@ -42,16 +42,40 @@ Awaitable<ByteView> Stream::read_arrived() {
 
 void Stream::unread(std::size_t count) noexcept { state_->handed_offset = state_->handed.size() - count; }
 
+template <class Negotiation>
+Awaitable<Result<bool>> Stream::negotiate(Negotiation& negotiation, Bytes& partial) {
+  const ByteView bytes = co_await read_arrived();
+  if (bytes.empty()) co_return false;
+  append(partial, bytes);
+  ByteView rest = partial;
+  const Result<void> taken = negotiation.receive(rest);
+  if (!taken) co_return taken.error();
+  if (negotiation.done()) {
+    unread(rest.size());  // all of it came last, since it lies behind what was not whole before
+  } else {
+    partial.erase(partial.begin(), partial.end() - static_cast<std::ptrdiff_t>(rest.size()));
+  }
+  co_return true;
+}
+
 Awaitable<void> Stream::agree() {
   multistream::Dialer& negotiation = *state_->negotiation;
+  Bytes partial;
   while (!negotiation.done()) {
-    const ByteView bytes = co_await read_arrived();
-    if (bytes.empty()) fail(Errc::closed, "the peer closed the stream instead of agreeing on its protocol");
-    ByteView rest = bytes;
-    negotiation.receive(rest).value();
-    unread(rest.size());
+    const Result<bool> more = co_await negotiate(negotiation, partial);
+    if (!more.value()) fail(Errc::closed, "the peer closed the stream instead of agreeing on its protocol");
   }
   state_->negotiation.reset();
+}
+
+Awaitable<void> Stream::accept(multistream::Listener& negotiation) {
+  Bytes partial;
+  while (!negotiation.done()) {
+    const Result<bool> more = co_await negotiate(negotiation, partial);
+    // What was refused is said also when something else is wrong: behind a refused proposal stands what was meant for its protocol.
+    co_await write(negotiation.take_output());
+    if (!more.value()) co_return;
+  }
 }
 
 Awaitable<void> Stream::write(ByteView bytes) {

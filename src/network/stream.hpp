@@ -13,6 +13,9 @@
 namespace p2p {
 
 class Connection;
+namespace multistream {
+class Listener;
+}
 
 /// Held by whoever uses the stream. One coroutine reads and one writes at a time. Destroying it before both directions have ended resets
 /// the stream. It may outlive its connection; everything then throws.
@@ -56,6 +59,11 @@ class Stream {
   explicit Stream(std::shared_ptr<State> state) : state_(std::move(state)) {}
   /// Finishes the negotiation that was begun when the stream was opened.
   Awaitable<void> agree();
+  /// Answers the peer's proposals until there is an agreement, or the peer has finished without one.
+  Awaitable<void> accept(multistream::Listener& negotiation);
+  /// One read for either; `partial` keeps a message that is not whole. False when the peer has finished.
+  template <class Negotiation>
+  Awaitable<Result<bool>> negotiate(Negotiation& negotiation, Bytes& partial);
   Awaitable<ByteView> read_arrived();
 
   // Shared with the connection, which hands it what arrives; whichever of the two goes last frees it.

@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <exception>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -17,35 +18,83 @@ namespace {
 
 namespace asio = boost::asio;
 
+// All timers share one of Asio's, which is armed for the earliest and left armed when that is taken back: nearly all deadlines are, and a
+// system call for each would cost more than the wake-up now and then for none.
 class SystemClock final : public Clock {
  public:
-  explicit SystemClock(asio::io_context& context) : context_(context) {}
+  explicit SystemClock(asio::io_context& context) : timer_(context) {}
 
   Time now() const override { return std::chrono::steady_clock::now(); }
   WallTime date() const override { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); }
 
   std::unique_ptr<Pending> schedule(Time when, std::function<void()> call) override {
-    return std::make_unique<PendingTimer>(context_, when, std::move(call));
+    auto pending = std::make_unique<PendingTimer>(*this, std::move(call));
+    pending->place = due_.emplace(std::pair(when, next_++), pending.get()).first;
+    if (when < armed_) arm(when);
+    return pending;
+  }
+
+  /// Whether the loop stays alive for a timer that was taken back.
+  void keep_armed(bool keep) {
+    keep_armed_ = keep;
+    if (!keep && due_.empty()) disarm();
   }
 
  private:
-  class PendingTimer final : public Pending {
-   public:
-    PendingTimer(asio::io_context& context, Time when, std::function<void()> call)
-        : timer_(context, when), call_(std::make_shared<std::function<void()>>(std::move(call))) {
-      // An expired timer can no longer be cancelled: its handler may be on its way. It then finds the call gone.
-      timer_.async_wait([weak = std::weak_ptr(call_)](const boost::system::error_code& error) {
-        if (error) return;
-        if (const auto held = weak.lock()) (*held)();
-      });
+  struct PendingTimer;
+  using Due = std::map<std::pair<Time, std::uint64_t>, PendingTimer*>;
+
+  struct PendingTimer final : Pending {
+    PendingTimer(SystemClock& clock_of_it, std::function<void()> call_when_due) : clock(clock_of_it), call(std::move(call_when_due)) {}
+    ~PendingTimer() override {
+      if (place) clock.take_back(*place);
     }
 
-   private:
-    asio::steady_timer timer_;
-    std::shared_ptr<std::function<void()>> call_;
+    SystemClock& clock;
+    std::function<void()> call;
+    std::optional<Due::iterator> place;  // until it is called
   };
 
-  asio::io_context& context_;
+  void take_back(Due::iterator place) {
+    due_.erase(place);
+    if (!keep_armed_ && due_.empty()) disarm();
+  }
+
+  void disarm() {
+    armed_ = Time::max();
+    ++armings_;
+    timer_.cancel();
+  }
+
+  void arm(Time when) {
+    armed_ = when;
+    timer_.expires_at(when);
+    timer_.async_wait([this, arming = ++armings_](const boost::system::error_code& error) {
+      if (error || arming != armings_) return;  // taken back, or armed anew when it was on its way
+      armed_ = Time::max();
+      call_due();
+      if (!due_.empty() && due_.begin()->first.first < armed_) arm(due_.begin()->first.first);
+    });
+  }
+
+  void call_due() {
+    const Time present = now();
+    const std::uint64_t first_of_next_turn = next_;
+    while (!due_.empty() && due_.begin()->first.first <= present && due_.begin()->first.second < first_of_next_turn) {
+      PendingTimer& pending = *due_.begin()->second;
+      due_.erase(due_.begin());
+      pending.place.reset();
+      const std::function<void()> call = std::move(pending.call);  // which may end `pending`
+      call();
+    }
+  }
+
+  asio::steady_timer timer_;
+  Due due_;
+  std::uint64_t next_ = 0;
+  Time armed_ = Time::max();
+  std::uint64_t armings_ = 0;
+  bool keep_armed_ = true;
 };
 
 class ThreadPool final : public WorkerPool {
@@ -109,7 +158,11 @@ Random& System::random() noexcept { return parts_->random; }
 
 void System::run(Awaitable<void> work) {
   std::exception_ptr failure;
-  asio::co_spawn(parts_->context, std::move(work), [&failure](const std::exception_ptr& thrown) { failure = thrown; });
+  parts_->clock.keep_armed(true);
+  asio::co_spawn(parts_->context, std::move(work), [this, &failure](const std::exception_ptr& thrown) {
+    failure = thrown;
+    parts_->clock.keep_armed(false);
+  });
   parts_->context.restart();
   parts_->context.run();
   if (failure) std::rethrow_exception(failure);

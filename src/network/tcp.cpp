@@ -8,7 +8,6 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 namespace p2p {
 namespace {
@@ -54,18 +53,35 @@ class TcpStream final : public ByteStream {
     }
   }
 
+  Awaitable<void> wait_readable() override {
+    boost::system::error_code error;
+    co_await socket_.async_wait(tcp::socket::wait_read, asio::redirect_error(use_awaitable, error));
+    if (error) throw boost::system::system_error(error, "reading from " + remote_.text());
+  }
+
   Awaitable<std::size_t> read_some(ByteSpan into) override {
     boost::system::error_code error;
-    const std::size_t count =
-        co_await socket_.async_read_some(asio::buffer(into.data(), into.size()), asio::redirect_error(use_awaitable, error));
-    // go closes with a reset where others send a FIN; whether anything was cut off is for the protocols above to say.
-    if (error == asio::error::eof || error == asio::error::connection_reset) co_return 0;
-    if (error) throw boost::system::system_error(error, "reading from " + remote_.text());
-    co_return count;
+    while (true) {
+      const std::size_t count = socket_.read_some(asio::buffer(into.data(), into.size()), error);
+      if (error != asio::error::would_block) {
+        // go closes with a reset where others send a FIN; whether anything was cut off is for the protocols above to say.
+        if (error == asio::error::eof || error == asio::error::connection_reset) co_return 0;
+        if (error) throw boost::system::system_error(error, "reading from " + remote_.text());
+        co_return count;
+      }
+      co_await wait_readable();
+    }
   }
 
   Awaitable<void> write(ByteView bytes) override {
-    co_await asio::async_write(socket_, asio::buffer(bytes.data(), bytes.size()), use_awaitable);
+    boost::system::error_code error;
+    while (!bytes.empty()) {
+      const std::size_t count = socket_.write_some(asio::buffer(bytes.data(), bytes.size()), error);
+      bytes = bytes.subspan(count);
+      if (error == asio::error::would_block)
+        co_await socket_.async_wait(tcp::socket::wait_write, asio::redirect_error(use_awaitable, error));
+      if (error) throw boost::system::system_error(error, "writing to " + remote_.text());
+    }
   }
 
   void close() noexcept override {
@@ -106,6 +122,7 @@ class TcpStream final : public ByteStream {
   void connected() {
     boost::system::error_code ignored;
     socket_.set_option(tcp::no_delay(true), ignored);
+    socket_.non_blocking(true, ignored);
     const tcp::endpoint local = socket_.local_endpoint(ignored);
     if (!ignored) local_ = address_of(local);
   }

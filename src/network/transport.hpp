@@ -24,6 +24,8 @@ class ByteStream {
   /// Once, on a channel that dial() made, before anything else. Throws unreachable, with a message that names the address and why.
   virtual Awaitable<void> connect(Duration patience) = 0;
 
+  /// Returns when read_some() has something, so that who waits need hold no buffer. Throws when the connection broke.
+  virtual Awaitable<void> wait_readable() = 0;
   /// At least one byte, or 0 when the other side has finished. Throws when the connection broke.
   virtual Awaitable<std::size_t> read_some(ByteSpan into) = 0;
   /// All of `bytes`.

@@ -106,7 +106,7 @@ class Handshake {
 };
 
 NoiseHandshake::Parameters noise_parameters(const Environment& environment, const UpgradeOptions& options, std::optional<PeerId> expected) {
-  NoiseHandshake::Parameters parameters{options.identity, options.noise_static, {}, early_muxers(options.muxers), std::move(expected)};
+  NoiseHandshake::Parameters parameters{options.noise_static, {}, early_muxers(options.muxers), std::move(expected)};
   environment.random.fill(parameters.ephemeral_secret);
   return parameters;
 }
@@ -147,8 +147,9 @@ Awaitable<Upgraded> upgrade_dialer(const Environment& environment, const Upgrade
 Awaitable<Upgraded> upgrade_listener(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel) {
   Handshake handshake(environment, std::move(channel));
   multistream::Listener security([](std::string_view protocol) { return protocol == noise_protocol; });
+  NoiseHandshake noise(NoiseHandshake::Role::responder,
+                       noise_parameters(environment, options, std::nullopt));  // while the peer's flight comes
   co_await handshake.run(security);
-  NoiseHandshake noise(NoiseHandshake::Role::responder, noise_parameters(environment, options, std::nullopt));
   handshake.feed(noise);
   Bytes flight = security.take_output();
   append(flight, noise.take_output());

@@ -12,8 +12,7 @@
 namespace p2p {
 
 struct UpgradeOptions {
-  const KeyPair& identity;
-  const crypto::Key& noise_static;  ///< X25519 secret, one for the agent's life
+  const NoiseStatic& noise_static;  ///< outlives the handshakes
   std::vector<std::string> muxers;  ///< in order of preference, not empty
 };
 

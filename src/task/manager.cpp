@@ -132,7 +132,14 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
 Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
   const Environment& environment = agent_.environment();
   Answer& answer = sent.answer;
-  Stream stream = co_await agent_.open_stream(provider, std::string(task_protocol));
+  const bool takes_tasks = trusted_.contains(provider) || agent_.speaks(provider, task_protocol);
+  std::optional<Stream> opened;
+  if (takes_tasks) {
+    opened.emplace(agent_.open_stream_lazily(provider, std::string(task_protocol)));
+  } else {
+    opened.emplace(co_await agent_.open_stream(provider, std::string(task_protocol)));
+  }
+  Stream& stream = *opened;
   Timer deadline;
   if (sent.deadline != Time::max()) {
     deadline = stream.deadline(sent.deadline - environment.clock.now(), "the task's time is over and the provider did not answer");
@@ -177,7 +184,7 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
 }
 
 Awaitable<Info> TaskManager::info(PeerId provider) {
-  Stream stream = co_await agent_.open_stream(provider, std::string(info_protocol));
+  Stream stream = agent_.open_stream_lazily(provider, std::string(info_protocol));
   stream.close_write();
   const Timer deadline = stream.deadline(limits::negotiation, "the peer did not say what it executes");
   try {
@@ -186,6 +193,7 @@ Awaitable<Info> TaskManager::info(PeerId provider) {
     const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
     Info info = parse_info(payload).value();
     if (info.recipient != agent_.id().text()) fail(Errc::unverified, "the peer's info is meant for another peer");
+    if (!info.executors.empty() && trusted_.size() < limits::mdns_peers) trust(provider);
     co_return info;
   } catch (const boost::system::system_error& error) {
     rethrow_unverified(error);

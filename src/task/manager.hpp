@@ -6,6 +6,7 @@
 #include "task/message.hpp"
 
 #include <functional>
+#include <set>
 
 namespace p2p {
 
@@ -47,11 +48,16 @@ class TaskManager {
   /// What a connected peer executes and how busy it is. Throws as submit() does.
   Awaitable<Info> info(PeerId provider);
 
+  /// The peer is known to take tasks, because the user named it: a task goes out together with the proposal of its protocol. To a peer that
+  /// has said nothing of the kind, by identify or info, it goes only when the protocol is agreed on.
+  void trust(const PeerId& provider) { trusted_.insert(provider); }
+
  private:
   struct Sent;
   Awaitable<void> exchange(const PeerId& provider, Sent& sent);
 
   Agent& agent_;
+  std::set<PeerId> trusted_;  // the few that the user named or that were asked
 };
 
 }  // namespace p2p

@@ -21,7 +21,7 @@ std::string joined(const Texts& texts) {
   return list;
 }
 
-std::string key_of(const PeerId& requester, const std::string& task_id) { return requester.text() + '/' + task_id; }
+std::string key_of(const PeerId& requester, const std::string& task_id) { return std::string(as_text(requester.bytes())) + task_id; }
 
 bool is_for(const Task& task, const PeerId& provider) {
   if (!task.recipient) return true;

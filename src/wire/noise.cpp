@@ -69,11 +69,18 @@ Result<std::optional<ByteView>> NoiseReader::next(ByteSpan& in) {
   return std::optional<ByteView>(record.first(size - tag));
 }
 
+NoiseStatic::NoiseStatic(const KeyPair& identity, const crypto::Key& secret)
+    : secret_(secret),
+      public_(crypto::x25519_public(secret)),
+      identity_key_(identity.public_key().encoded().begin(), identity.public_key().encoded().end()),
+      identity_sig_(identity.sign(signed_bytes(public_))) {}
+
+NoiseStatic::~NoiseStatic() { crypto::wipe(secret_); }
+
 NoiseHandshake::NoiseHandshake(Role role, Parameters parameters)
     : role_(role),
-      own_(std::move(parameters)),
-      static_public_(crypto::x25519_public(own_.static_secret)),
-      ephemeral_public_(crypto::x25519_public(own_.ephemeral_secret)),
+      parameters_(std::move(parameters)),
+      ephemeral_public_(crypto::x25519_public(parameters_.ephemeral_secret)),
       hash_(key_at(as_bytes(protocol_name))),
       chaining_key_(hash_) {
   mix_hash({});  // the prologue, empty
@@ -81,8 +88,7 @@ NoiseHandshake::NoiseHandshake(Role role, Parameters parameters)
 }
 
 NoiseHandshake::~NoiseHandshake() {
-  crypto::wipe(own_.static_secret);
-  crypto::wipe(own_.ephemeral_secret);
+  crypto::wipe(parameters_.ephemeral_secret);
   crypto::wipe(chaining_key_);
   crypto::wipe(cipher_key_);
 }
@@ -116,11 +122,10 @@ Result<Bytes> NoiseHandshake::decrypt_and_hash(ByteView ciphertext) {
 
 Bytes NoiseHandshake::payload() const {
   proto::NoiseHandshakePayload message;
-  const ByteView key = own_.identity.public_key().encoded();
-  message.set_identity_key(key.data(), key.size());
-  const auto signature = own_.identity.sign(signed_bytes(static_public_));
-  message.set_identity_sig(signature.data(), signature.size());
-  for (const std::string& muxer : own_.muxers) message.mutable_extensions()->add_stream_muxers(muxer);
+  const NoiseStatic& own = parameters_.own;
+  message.set_identity_key(own.identity_key().data(), own.identity_key().size());
+  message.set_identity_sig(own.identity_sig().data(), own.identity_sig().size());
+  for (const std::string& muxer : parameters_.muxers) message.mutable_extensions()->add_stream_muxers(muxer);
   return to_bytes(message.SerializeAsString());
 }
 
@@ -133,7 +138,8 @@ Result<void> NoiseHandshake::read_payload(ByteView encoded) {
   if (!key.verify(signed_bytes(remote_static_), as_bytes(message.identity_sig()))) {
     return Error{Errc::unverified, "the peer did not prove its identity in the Noise handshake"};
   }
-  if (own_.expected && PeerId(key) != *own_.expected) return Error{Errc::unverified, "another peer answered than the one asked for"};
+  if (parameters_.expected && PeerId(key) != *parameters_.expected)
+    return Error{Errc::unverified, "another peer answered than the one asked for"};
   remote_key_ = std::move(key);
   for (const std::string& muxer : message.extensions().stream_muxers()) {
     if (remote_muxers_.size() == limits::noise_muxers) break;
@@ -188,9 +194,9 @@ Result<void> NoiseHandshake::read_message_1(ByteView message) {
 Result<void> NoiseHandshake::write_message_2() {
   Bytes message(ephemeral_public_.begin(), ephemeral_public_.end());
   mix_hash(ephemeral_public_);
-  TRY(mix_key(own_.ephemeral_secret, remote_ephemeral_));
-  encrypt_and_hash(message, static_public_);
-  TRY(mix_key(own_.static_secret, remote_ephemeral_));
+  TRY(mix_key(parameters_.ephemeral_secret, remote_ephemeral_));
+  encrypt_and_hash(message, parameters_.own.public_key());
+  TRY(mix_key(parameters_.own.secret(), remote_ephemeral_));
   encrypt_and_hash(message, payload());
   put_frame(message);
   return {};
@@ -200,18 +206,18 @@ Result<void> NoiseHandshake::read_message_2(ByteView message) {
   if (message.size() < 2 * key_size + 2 * tag) return Error{Errc::malformed, "Noise message 2 too short"};
   remote_ephemeral_ = key_at(message);
   mix_hash(remote_ephemeral_);
-  TRY(mix_key(own_.ephemeral_secret, remote_ephemeral_));
+  TRY(mix_key(parameters_.ephemeral_secret, remote_ephemeral_));
   TRY_ASSIGN(const Bytes remote_static, decrypt_and_hash(message.subspan(key_size, key_size + tag)));
   remote_static_ = key_at(remote_static);
-  TRY(mix_key(own_.ephemeral_secret, remote_static_));
+  TRY(mix_key(parameters_.ephemeral_secret, remote_static_));
   TRY_ASSIGN(const Bytes encoded, decrypt_and_hash(message.subspan(2 * key_size + tag)));
   return read_payload(encoded);
 }
 
 Result<void> NoiseHandshake::write_message_3() {
   Bytes message;
-  encrypt_and_hash(message, static_public_);
-  TRY(mix_key(own_.static_secret, remote_ephemeral_));
+  encrypt_and_hash(message, parameters_.own.public_key());
+  TRY(mix_key(parameters_.own.secret(), remote_ephemeral_));
   encrypt_and_hash(message, payload());
   put_frame(message);
   return {};
@@ -221,7 +227,7 @@ Result<void> NoiseHandshake::read_message_3(ByteView message) {
   if (message.size() < key_size + 2 * tag) return Error{Errc::malformed, "Noise message 3 too short"};
   TRY_ASSIGN(const Bytes remote_static, decrypt_and_hash(message.first(key_size + tag)));
   remote_static_ = key_at(remote_static);
-  TRY(mix_key(own_.ephemeral_secret, remote_static_));
+  TRY(mix_key(parameters_.ephemeral_secret, remote_static_));
   TRY_ASSIGN(const Bytes encoded, decrypt_and_hash(message.subspan(key_size + tag)));
   return read_payload(encoded);
 }

@@ -68,13 +68,33 @@ struct NoiseSession {
   std::vector<std::string> remote_muxers;  ///< the other side's early-muxer list; empty when it sent none
 };
 
+/// A Noise static key, with the identity's proof that it is its own: what the handshakes of an agent's life have in common.
+class NoiseStatic {
+ public:
+  NoiseStatic(const KeyPair& identity, const crypto::Key& secret);
+  ~NoiseStatic();
+  NoiseStatic(const NoiseStatic&) = delete;
+  NoiseStatic& operator=(const NoiseStatic&) = delete;
+
+  const crypto::Key& secret() const noexcept { return secret_; }
+  const crypto::Key& public_key() const noexcept { return public_; }
+  /// identity_key and identity_sig of a NoiseHandshakePayload.
+  ByteView identity_key() const noexcept { return identity_key_; }
+  const crypto::Signature& identity_sig() const noexcept { return identity_sig_; }
+
+ private:
+  crypto::Key secret_;
+  crypto::Key public_;
+  Bytes identity_key_;
+  crypto::Signature identity_sig_;
+};
+
 class NoiseHandshake {
  public:
   enum class Role : std::uint8_t { initiator, responder };
 
   struct Parameters {
-    const KeyPair& identity;          ///< outlives the handshake
-    crypto::Key static_secret;        ///< X25519, ours
+    const NoiseStatic& own;           ///< outlives the handshake
     crypto::Key ephemeral_secret;     ///< X25519, fresh for this handshake
     std::vector<std::string> muxers;  ///< early-muxer list to send; empty sends none
     std::optional<PeerId> expected;   ///< who the other side must be
@@ -115,8 +135,7 @@ class NoiseHandshake {
   Result<void> read_message_3(ByteView message);
 
   Role role_;
-  Parameters own_;
-  crypto::Key static_public_;
+  Parameters parameters_;
   crypto::Key ephemeral_public_;
   crypto::Digest hash_;
   crypto::Key chaining_key_;

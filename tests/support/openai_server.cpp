@@ -44,7 +44,7 @@ Awaitable<void> Call::send(std::string bytes) {
   try {
     co_await stream_.write(as_bytes(bytes));
   } catch (const boost::system::system_error&) {
-    // the client is gone, which watch() sees
+    closed_ = true;  // the client is gone, which watch() will see
   }
 }
 

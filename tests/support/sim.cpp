@@ -163,8 +163,12 @@ class SimStream final : public ByteStream {
     attach(std::move(wire), true);
   }
 
-  Awaitable<std::size_t> read_some(ByteSpan into) override {
+  Awaitable<void> wait_readable() override {
     while (in_->arrived.empty() && !in_->finished && !in_->broken && !closed_) co_await in_->readable.wait();
+  }
+
+  Awaitable<std::size_t> read_some(ByteSpan into) override {
+    co_await wait_readable();
     if (closed_ || (in_->arrived.empty() && in_->broken)) fail(Errc::closed, "the connection broke");
     // However much has arrived, what one read gives is for the network to choose.
     const std::size_t most = std::min(into.size(), in_->arrived.size());

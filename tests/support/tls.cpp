@@ -27,6 +27,7 @@ class TlsStream final : public ByteStream {
   }
 
   Awaitable<void> connect(Duration) override { co_return; }
+  Awaitable<void> wait_readable() override { return stream_->wait_readable(); }
   Awaitable<std::size_t> read_some(ByteSpan into) override {
     while (true) {
       std::size_t count = 0;

@@ -35,10 +35,12 @@ const std::string yamux = "/yamux/1.0.0";
 const std::string mplex = "/mplex/6.7.0";
 
 NoiseHandshake::Parameters initiator_parameters(std::optional<PeerId> expected = std::nullopt) {
-  return {initiator_identity(), initiator_static, initiator_ephemeral, {yamux, mplex}, std::move(expected)};
+  static const NoiseStatic own(initiator_identity(), initiator_static);
+  return {own, initiator_ephemeral, {yamux, mplex}, std::move(expected)};
 }
 NoiseHandshake::Parameters responder_parameters(std::optional<PeerId> expected = std::nullopt) {
-  return {responder_identity(), responder_static, responder_ephemeral, {yamux}, std::move(expected)};
+  static const NoiseStatic own(responder_identity(), responder_static);
+  return {own, responder_ephemeral, {yamux}, std::move(expected)};
 }
 
 const std::string frame_1 = "0020358072d6365880d1aeea329adf9121383851ed21a28e3b75e965d0d2cd166254";
@@ -528,8 +530,12 @@ TEST(NoiseHandshake, LooksAtAMuxerListUpToItsLimit) {
 }
 
 TEST(NoiseHandshake, SendsNoListOfMuxersWhenThereIsNone) {
-  NoiseHandshake initiator(Role::initiator, {initiator_identity(), initiator_static, initiator_ephemeral, {}, {}});
-  NoiseHandshake responder(Role::responder, {responder_identity(), responder_static, responder_ephemeral, {}, {}});
+  NoiseHandshake::Parameters of_initiator = initiator_parameters();
+  NoiseHandshake::Parameters of_responder = responder_parameters();
+  of_initiator.muxers.clear();
+  of_responder.muxers.clear();
+  NoiseHandshake initiator(Role::initiator, of_initiator);
+  NoiseHandshake responder(Role::responder, of_responder);
   take(responder, initiator.take_output()).value();
   take(initiator, responder.take_output()).value();
   const Bytes third = initiator.take_output();
