@@ -65,21 +65,35 @@ func (r *requester) sealed(id string, stream bool, payload []byte) (request, err
 
 // ask sends a task and gives its verified result.
 func (r *requester) ask(ctx context.Context, q request) (reply, error) {
-	s, in, err := r.send(ctx, q)
+	s, in, got, err := r.result(ctx, q)
 	if err != nil {
 		return reply{}, err
 	}
-	defer s.Reset() // so that every way out of here but the good one cancels the task
+	defer s.Reset() // without effect on a stream that has ended on both sides
+	return got, finish(s, in)
+}
+
+// result sends a task and gives its verified result, and the stream of which nothing else may come.
+func (r *requester) result(ctx context.Context, q request) (network.Stream, *bufio.Reader, reply, error) {
+	s, in, err := r.send(ctx, q)
+	if err != nil {
+		return nil, nil, reply{}, err
+	}
 	var got reply
 	for got.envelope == nil {
 		if err := r.next(in, q, &got); err != nil {
-			return reply{}, err
+			s.Reset() // which cancels the task
+			return nil, nil, reply{}, err
 		}
 	}
+	return s, in, got, nil
+}
+
+func finish(s network.Stream, in *bufio.Reader) error {
 	if err := s.CloseWrite(); err != nil && !errors.Is(err, network.ErrReset) {
-		return reply{}, err
+		return err
 	}
-	return got, ended(in)
+	return ended(in)
 }
 
 // begin sends a task and gives its stream when the first text has come.

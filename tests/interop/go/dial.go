@@ -35,6 +35,7 @@ type requester struct {
 	peer       peer.ID
 	addrs      []multiaddr.Multiaddr
 	identified event.Subscription
+	muxer      any // null if not told
 	prompt     string
 	size       int64
 }
@@ -70,12 +71,14 @@ func connect(ctx context.Context, h host.Host, key crypto.PrivKey, target peer.A
 	if len(connections) == 0 {
 		return nil, errors.New("the connection was closed at once")
 	}
-	var muxer any // null if not told
-	if id := connections[0].ConnState().StreamMultiplexer; id != "" {
-		muxer = strings.Split(string(id), "/")[1]
+	return &requester{host: h, key: key, peer: target.ID, addrs: target.Addrs, identified: identified, muxer: muxerOf(connections[0])}, nil
+}
+
+func muxerOf(c network.Conn) any {
+	if id := c.ConnState().StreamMultiplexer; id != "" {
+		return strings.Split(string(id), "/")[1]
 	}
-	emit("connected", "peer", target.ID, "muxer", muxer)
-	return &requester{host: h, key: key, peer: target.ID, addrs: target.Addrs, identified: identified}, nil
+	return nil
 }
 
 func (r *requester) step(ctx context.Context, name string) error {

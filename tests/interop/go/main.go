@@ -19,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
@@ -31,9 +32,10 @@ import (
 
 const (
 	agent = "interop-peer-go/1.0"
-	usage = "use: peer serve [--listen MULTIADDR]… [--muxer LIST] [--mdns] [--ipv6] [--lie KIND]" +
+	usage = "use: peer serve [--listen MULTIADDR]… [--muxer LIST] [--mdns] [--ipv6] [--perf] [--quiet] [--lie KIND]" +
 		" | dial MULTIADDR [--muxer LIST] [--do LIST] [--prompt TEXT] [--bytes N]" +
-		" | discover --for PEERID --wait SECONDS [--ipv6]"
+		" | discover --for PEERID --wait SECONDS [--ipv6]" +
+		" | bench MULTIADDR [--muxer LIST] [--pings N] [--tasks N] [--total N --concurrency C] [--connections N --parallel P] [--bulk MIB] [--hold N]"
 )
 
 func main() {
@@ -56,6 +58,8 @@ func run(args []string) error {
 		return runDial(ctx, args[1:])
 	case "discover":
 		return runDiscover(ctx, args[1:])
+	case "bench":
+		return runBench(ctx, args[1:])
 	}
 	return fmt.Errorf("unknown command %q; %s", args[0], usage)
 }
@@ -70,6 +74,8 @@ func runServe(ctx context.Context, args []string) error {
 	muxers := flags.String("muxer", "yamux", "muxers, separated by commas")
 	withMDNS := flags.Bool("mdns", false, "announce and discover by mDNS")
 	flags.Bool("ipv6", false, "no effect: go-libp2p's mDNS always uses both families")
+	withPerf := flags.Bool("perf", false, "serve "+perfProtocol)
+	quiet := flags.Bool("quiet", false, "no line for each task and each connection")
 	lie := flags.String("lie", "", "what to get wrong in every answer")
 	if _, err := parse(flags, args, 0); err != nil {
 		return err
@@ -94,12 +100,17 @@ func runServe(ctx context.Context, args []string) error {
 		cancel()
 	}()
 
-	if err := reportConnections(h); err != nil {
-		return err
+	if !*quiet {
+		if err := reportConnections(h); err != nil {
+			return err
+		}
 	}
 	p := newProvider(h, key)
-	p.lie = *lie
+	p.lie, p.quiet = *lie, *quiet
 	p.register()
+	if *withPerf {
+		h.SetStreamHandler(perfProtocol, p.servePerf)
+	}
 	addrs, err := ownAddrs(h)
 	if err != nil {
 		return err
@@ -107,7 +118,7 @@ func runServe(ctx context.Context, args []string) error {
 	emit("listening", "peer", h.ID(), "addrs", addrs)
 
 	if *withMDNS {
-		service := mdns.NewMdnsService(h, "", found(emitDiscovered))
+		service := mdns.NewMdnsService(h, "", found(func(info peer.AddrInfo) { emitDiscovered(info) }))
 		if err := service.Start(); err != nil {
 			return fmt.Errorf("mDNS: %w", err)
 		}
@@ -149,6 +160,7 @@ func runDial(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	emit("connected", "peer", r.peer, "muxer", r.muxer)
 	r.prompt, r.size = *prompt, *size
 	for _, name := range names {
 		if err := r.step(ctx, name); err != nil {
@@ -187,6 +199,7 @@ func runDiscover(ctx context.Context, args []string) error {
 		default: // the first one is enough
 		}
 	}))
+	start := time.Now()
 	if err := service.Start(); err != nil {
 		return fmt.Errorf("mDNS: %w", err)
 	}
@@ -194,7 +207,7 @@ func runDiscover(ctx context.Context, args []string) error {
 
 	select {
 	case info := <-hits:
-		emitDiscovered(info)
+		emitDiscovered(info, "ms", milliseconds(time.Since(start)))
 		return nil
 	case <-time.After(time.Duration(*wait * float64(time.Second))):
 		return fmt.Errorf("%s was not discovered within %g s", id, *wait)
@@ -220,6 +233,7 @@ func newHost(muxers string, listen libp2p.Option) (host.Host, crypto.PrivKey, er
 		libp2p.ForceReachabilityPrivate(),
 		// A refusal shall come from a protocol, never from a quota that a busy test has used up.
 		libp2p.ResourceManager(&network.NullResourceManager{}),
+		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
 		listen,
 	}
 	for _, name := range strings.Split(muxers, ",") {
@@ -255,8 +269,8 @@ type found func(peer.AddrInfo)
 
 func (f found) HandlePeerFound(info peer.AddrInfo) { f(info) }
 
-func emitDiscovered(info peer.AddrInfo) {
-	emit("peer_discovered", "peer", info.ID, "addrs", dialable(info))
+func emitDiscovered(info peer.AddrInfo, more ...any) {
+	emit("peer_discovered", append([]any{"peer", info.ID, "addrs", dialable(info)}, more...)...)
 }
 
 func newFlags(name string) *flag.FlagSet {

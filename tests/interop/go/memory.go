@@ -32,12 +32,13 @@ type taskKey struct {
 
 // course is one task from its first arrival until it is forgotten; any number of streams follow it.
 type course struct {
-	key     taskKey
-	task    task
-	payload []byte
-	plan    plan
-	run     context.Context // ends when the task is to stop, with the reason as its cause
-	stop    context.CancelCauseFunc
+	key      taskKey
+	task     task
+	payload  []byte
+	plan     plan
+	run      context.Context // ends when the task is to stop, with the reason as its cause
+	stop     context.CancelCauseFunc
+	deadline *time.Timer // or nil
 
 	// All below is guarded by the memory's mutex.
 	changed chan struct{} // closed, and replaced, when one of the next two changes

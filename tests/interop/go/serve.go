@@ -35,6 +35,7 @@ type provider struct {
 	key     crypto.PrivKey
 	memory  *memory
 	lie     string // what is wrong with its answers, or nothing
+	quiet   bool   // no line for each task
 	refused atomic.Int64
 }
 
@@ -142,7 +143,7 @@ func (p *provider) admit(key taskKey, t task, payload []byte) (c *course, first 
 		return nil, false, &errorObj{Code: "task_id_conflict", Message: "another task had this task_id; take a new one"}
 	}
 	if c != nil {
-		emit("repeat", "task_id", t.ID, "peer", key.requester)
+		p.tell("repeat", "task_id", t.ID, "peer", key.requester)
 		return c, false, nil
 	}
 	attempt := p.memory.attempt(key)
@@ -156,7 +157,7 @@ func (p *provider) admit(key taskKey, t task, payload []byte) (c *course, first 
 	c = &course{key: key, task: t, payload: payload, plan: does}
 	c.run, c.stop = context.WithCancelCause(context.Background())
 	if t.TimeoutMS > 0 {
-		time.AfterFunc(time.Duration(t.TimeoutMS)*time.Millisecond, func() { c.stop(errDeadline) })
+		c.deadline = time.AfterFunc(time.Duration(t.TimeoutMS)*time.Millisecond, func() { c.stop(errDeadline) })
 	}
 	c, first = p.memory.begin(c)
 	if first {
@@ -171,7 +172,7 @@ func (p *provider) reject(w io.Writer, to peer.ID, t task, payload []byte, rejec
 		err = writeFrame(w, envelope)
 	}
 	if err == nil {
-		emit("task", "task_id", t.ID, "status", "rejected", "code", rejection.Code, "peer", to)
+		p.tell("task", "task_id", t.ID, "status", "rejected", "code", rejection.Code, "peer", to)
 	}
 	return err
 }
@@ -198,9 +199,11 @@ func (p *provider) run(c *course) {
 		}
 		written := ""
 		for _, piece := range pieces {
-			select {
-			case <-time.After(c.plan.pause):
-			case <-c.run.Done():
+			if c.plan.pause > 0 {
+				select {
+				case <-time.After(c.plan.pause):
+				case <-c.run.Done():
+				}
 			}
 			if reason := context.Cause(c.run); reason != nil {
 				status, failure = "cancelled", &errorObj{Code: "cancelled", Message: reason.Error() + "; send it again"}
@@ -226,8 +229,11 @@ func (p *provider) run(c *course) {
 	if failure != nil {
 		line = append(line, "code", failure.Code)
 	}
-	emit("task", line...)
+	p.tell("task", line...)
 	c.stop(nil)
+	if c.deadline != nil {
+		c.deadline.Stop() // it would keep what the memory has forgotten
+	}
 }
 
 // deliver writes a task's updates and its result to one of its streams, of which the first may be told to break the connection.
@@ -358,6 +364,13 @@ func (p *provider) envelope(kind string, content any) ([]byte, error) {
 		return nil, err
 	}
 	return seal(p.key, kind, payload)
+}
+
+// tell writes a line about a task.
+func (p *provider) tell(event string, members ...any) {
+	if !p.quiet {
+		emit(event, members...)
+	}
 }
 
 // refuse ends a stream that broke the rules, or that broke, without a word to the other side.
