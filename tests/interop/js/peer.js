@@ -3,25 +3,17 @@
 import { createCipheriv, createHash, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { noise } from '@chainsafe/libp2p-noise'
-import { generateKeyPair } from '@libp2p/crypto/keys'
-import { identify, identifyPush } from '@libp2p/identify'
-import { mdns } from '@libp2p/mdns'
-import { mplex } from '@libp2p/mplex'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { ping } from '@libp2p/ping'
-import { tcp } from '@libp2p/tcp'
 import { byteStream } from '@libp2p/utils'
-import { yamux } from '@libp2p/yamux'
 import { multiaddr } from '@multiformats/multiaddr'
-import { createLibp2p } from 'libp2p'
+import { Bench, benchOptions } from './bench.js'
 import { faults } from './faults.js'
+import { AGENT, MUXERS, createNode, muxerOf, streamLimits } from './node.js'
+import { PERF_PROTOCOL, servePerf } from './perf.js'
 import * as protocol from './protocol.js'
 import { serveEcho, serveInfo, taskServer } from './provider.js'
 import { CHUNK, READ_AHEAD, drop, expectEnd, write } from './streams.js'
 
-const AGENT = 'p2p-ai-agents-interop-js/1.0.0'
-const MUXERS = { yamux, mplex }
 const STEP_LIMIT_MS = 60_000
 const TASK_TIMEOUT_MS = 50_000
 const OPEN_INTERVAL_MS = 250
@@ -34,53 +26,25 @@ const MPLEX_ECHO_WINDOW = 1024 * 1024
 const emit = event => process.stdout.write(JSON.stringify(event) + '\n')
 const log = message => process.stderr.write(`${message}\n`)
 
-async function startNode ({ listen, muxers, onDiscovered }) {
-  const privateKey = await generateKeyPair('Ed25519')
-  const node = await createLibp2p({
-    start: false,
-    privateKey,
-    addresses: { listen },
-    transports: [tcp()],
-    connectionEncrypters: [noise()],
-    streamMuxers: muxers.map(name => MUXERS[name]()),
-    services: { identify: identify(), identifyPush: identifyPush(), ping: ping() },
-    connectionManager: { inboundConnectionThreshold: 1000 }, // new ones a second from one host; five are too few for tests
-    peerDiscovery: onDiscovered == null ? [] : [discovery(onDiscovered)]
-  })
-  return { node, privateKey, me: node.peerId.toString() }
-}
-
-/** mDNS, reporting from the source: libp2p's own peer:discovery also fires for a peer that merely connects. */
-function discovery (onDiscovered) {
-  const seen = new Map()
-  return components => {
-    const service = mdns()(components)
-    service.addEventListener('peer', ({ detail }) => {
-      const peer = detail.id.toString()
-      const addrs = detail.multiaddrs.map(address => `${address}/p2p/${peer}`)
-      if (seen.get(peer) === addrs.join()) return // every answer to anybody's query comes by here
-      seen.set(peer, addrs.join())
-      onDiscovered(peer, addrs)
-    })
-    return service
-  }
-}
-
 // ---- serve
 
-async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6 }) {
+async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6, perf, quiet }) {
   if (mdns) refuseIpv6(ipv6)
   // what happens while the node starts is told after the line that says where it listens
   let held = []
   const tell = event => held == null ? emit(event) : held.push(event)
 
-  const { node, privateKey, me } = await startNode({
+  const measured = perf || quiet
+  const { node, privateKey, me } = await createNode({
     listen,
     muxers,
+    measured,
     onDiscovered: mdns ? (peer, addrs) => tell({ event: 'peer_discovered', peer, addrs }) : undefined
   })
-  node.addEventListener('peer:connect', ({ detail }) => tell({ event: 'connected', peer: detail.toString() }))
-  node.addEventListener('peer:disconnect', ({ detail }) => tell({ event: 'disconnected', peer: detail.toString() }))
+  if (!quiet) {
+    node.addEventListener('peer:connect', ({ detail }) => tell({ event: 'connected', peer: detail.toString() }))
+    node.addEventListener('peer:disconnect', ({ detail }) => tell({ event: 'disconnected', peer: detail.toString() }))
+  }
 
   const handle = (id, handler) => node.handle(id, async (stream, connection) => {
     try {
@@ -89,10 +53,11 @@ async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6 })
       log(`${id} with ${connection.remotePeer}: ${err.message}`)
       stream.abort(err)
     }
-  })
-  await handle(protocol.TASK_PROTOCOL, taskServer({ privateKey, me, tell, log }))
+  }, streamLimits(measured))
+  await handle(protocol.TASK_PROTOCOL, taskServer({ privateKey, me, tell: quiet ? () => {} : tell, log }))
   await handle(protocol.INFO_PROTOCOL, (stream, connection) => serveInfo(stream, connection.remotePeer, { privateKey, agent: AGENT }))
   await handle(protocol.ECHO_PROTOCOL, serveEcho)
+  if (perf) await handle(PERF_PROTOCOL, servePerf)
   await node.start()
 
   emit({ event: 'listening', peer: me, addrs: node.getMultiaddrs().map(String) })
@@ -109,7 +74,7 @@ async function serve ({ listen = ['/ip4/127.0.0.1/tcp/0'], muxers, mdns, ipv6 })
 // ---- dial
 
 async function dial (address, { muxers, do: steps, prompt, bytes }) {
-  const { node, privateKey, me } = await startNode({ listen: [], muxers })
+  const { node, privateKey, me } = await createNode({ muxers })
   await node.start()
   // identify starts with the connection, so its event may come before dial() returns
   const identified = new Promise(resolve => node.addEventListener('peer:identify', ({ detail }) => resolve(detail), { once: true }))
@@ -127,7 +92,7 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
   }
   await connect()
   const peer = connection.remotePeer
-  const muxer = connection.multiplexer?.split('/')[1] ?? null
+  const muxer = muxerOf(connection)
   emit({ event: 'connected', peer: peer.toString(), muxer })
 
   const pace = async () => {
@@ -369,15 +334,15 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
 async function discover ({ for: wanted, wait, ipv6 }) {
   refuseIpv6(ipv6)
   const found = Promise.withResolvers()
-  const { node } = await startNode({
+  const { node } = await createNode({
     listen: ['/ip4/0.0.0.0/tcp/0'],
     muxers: Object.keys(MUXERS),
-    onDiscovered: (peer, addrs) => peer === wanted ? found.resolve(addrs) : log(`discovered ${peer}`)
+    onDiscovered: (peer, addrs, ms) => peer === wanted ? found.resolve({ addrs, ms }) : log(`discovered ${peer}`)
   })
   await node.start()
-  const addrs = await Promise.race([found.promise, delay(wait * 1_000)])
-  if (addrs == null) throw new Error(`${wanted} was not discovered within ${wait} s`)
-  emit({ event: 'peer_discovered', peer: wanted, addrs })
+  const hit = await Promise.race([found.promise, delay(wait * 1_000)])
+  if (hit == null) throw new Error(`${wanted} was not discovered within ${wait} s`)
+  emit({ event: 'peer_discovered', peer: wanted, ...hit })
   await Promise.race([node.stop(), delay(2_000)])
 }
 
@@ -393,6 +358,11 @@ function muxerList (text = 'yamux,mplex') {
   return names
 }
 
+function target (positionals) {
+  if (positionals.length !== 1 || !/\/p2p\/[^/]+$/.test(positionals[0])) throw new Error('one address that ends in /p2p/… has to be given')
+  return multiaddr(positionals[0])
+}
+
 async function main () {
   const [command, ...args] = process.argv.slice(2)
   const parse = (options, allowPositionals = false) => {
@@ -403,7 +373,7 @@ async function main () {
   const flag = { type: 'boolean' }
 
   if (command === 'serve') {
-    return await serve(parse({ listen: { ...text, multiple: true }, muxer: text, mdns: flag, ipv6: flag }))
+    return await serve(parse({ listen: { ...text, multiple: true }, muxer: text, mdns: flag, ipv6: flag, perf: flag, quiet: flag }))
   }
   if (command === 'dial') {
     const options = parse({ muxer: text, do: text, prompt: text, bytes: text }, true)
@@ -412,8 +382,7 @@ async function main () {
     for (const step of steps) if (!known.includes(step)) throw new Error(`unknown thing to do: ${step}`)
     const bytes = Number(options.bytes ?? 64 * 1024 * 1024)
     if (!Number.isSafeInteger(bytes) || bytes < 0) throw new Error('--bytes takes a number of bytes')
-    if (options.positionals.length !== 1 || !/\/p2p\/[^/]+$/.test(options.positionals[0])) throw new Error('dial takes one address that ends in /p2p/…')
-    return await dial(multiaddr(options.positionals[0]), { ...options, do: steps, bytes, prompt: options.prompt ?? 'Hello, P2P AI!' })
+    return await dial(target(options.positionals), { ...options, do: steps, bytes, prompt: options.prompt ?? 'Hello, P2P AI!' })
   }
   if (command === 'discover') {
     const options = parse({ for: text, wait: text, ipv6: flag })
@@ -421,7 +390,12 @@ async function main () {
     if (options.for == null || !(wait > 0)) throw new Error('discover needs --for PEERID and --wait SECONDS')
     return await discover({ ...options, for: peerIdFromString(options.for).toString(), wait })
   }
-  throw new Error('usage: peer serve|dial|discover …')
+  if (command === 'bench') {
+    const numbers = ['pings', 'tasks', 'total', 'concurrency', 'connections', 'parallel', 'bulk', 'hold']
+    const options = parse({ muxer: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, true)
+    return await new Bench(target(options.positionals), options.muxers).run(benchOptions(options), emit)
+  }
+  throw new Error('usage: peer serve|dial|discover|bench …')
 }
 
 function fail (err) {

@@ -78,7 +78,8 @@ class Course {
 
 /** The courses that run and those that were completed or failed, by requester and task id. */
 export class Memory {
-  #courses = new Map() // in the order in which they began, or ended
+  #courses = new Map()
+  #ended = new Set() // of these, the oldest first
   #attempts = new Map()
   bytes = 0
 
@@ -105,14 +106,15 @@ export class Memory {
     if (!keep) return
     course.ended = Date.now()
     this.#courses.set(course.key, course)
+    this.#ended.add(course)
     this.bytes += course.size
     this.#expire()
   }
 
   #expire () {
-    const ended = [...this.#courses.values()].filter(course => course.ended != null)
-    for (const [at, course] of ended.entries()) {
-      if (ended.length - at <= MAX_RESULTS && this.bytes <= MAX_RESULT_BYTES && Date.now() - course.ended < RESULT_AGE_MS) return
+    for (const course of this.#ended) {
+      if (this.#ended.size <= MAX_RESULTS && this.bytes <= MAX_RESULT_BYTES && Date.now() - course.ended < RESULT_AGE_MS) return
+      this.#ended.delete(course)
       this.#courses.delete(course.key)
       this.bytes -= course.size
     }
@@ -135,7 +137,8 @@ export function taskServer ({ privateKey, me, tell, log }) {
   return async function serveTask (stream, connection) {
     const requester = connection.remotePeer.toString()
     const bytes = byteStream(stream, { maxBufferSize: READ_AHEAD })
-    const frame = await protocol.readFrame(bytes, protocol.MAX_FRAME, { signal: AbortSignal.timeout(FIRST_FRAME_MS) })
+    const late = setTimeout(() => stream.abort(new Error(`no task within ${FIRST_FRAME_MS / 1_000} s`)), FIRST_FRAME_MS)
+    const frame = await protocol.readFrame(bytes, protocol.MAX_FRAME).finally(() => clearTimeout(late))
     if (frame == null) return await stream.close()
     const { payload } = await protocol.openEnvelope(frame, connection.remotePeer, [protocol.TASK])
 

@@ -6,9 +6,9 @@ export const CHUNK = 256 * 1024
 // A frame, and whatever the other side may already have sent behind it: a provider may stream 4 MiB of updates and then repeat it as output.
 export const READ_AHEAD = 32 * 1024 * 1024
 
-export async function write (stream, data) {
-  for (let at = 0; at < data.byteLength; at += CHUNK) {
-    if (!stream.send(data.subarray(at, Math.min(at + CHUNK, data.byteLength)))) await drained(stream)
+export async function write (stream, data, chunk = CHUNK) {
+  for (let at = 0; at < data.byteLength; at += chunk) {
+    if (!stream.send(data.subarray(at, Math.min(at + chunk, data.byteLength)))) await drained(stream)
   }
 }
 
