@@ -36,6 +36,13 @@ class Times {
     return {{"n", times_.size()}, {"min", rank(0)}, {"p50", rank(0.5)}, {"p99", rank(0.99)}, {"max", rank(1)}};
   }
 
+  /// Each, in milliseconds.
+  json::array all() const {
+    json::array list;
+    for (const Duration time : times_) list.push_back(milliseconds_of(time));
+    return list;
+  }
+
  private:
   std::vector<Duration> times_;
 };
@@ -163,6 +170,7 @@ class Bench {
       times.add(co_await time_task(dialler));
     }
     tell("task", "task_seq_ms", times.summary());
+    if (options_.samples) report_["task_seq_ms"].as_object()["samples"] = times.all();
     dialler.agent.disconnect(target_.peer);
   }
 

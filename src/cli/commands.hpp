@@ -85,6 +85,7 @@ struct BenchOptions : CommonOptions {
   std::string peer;
   std::optional<unsigned> pings;
   std::optional<unsigned> tasks;
+  bool samples = false;
   std::optional<unsigned> total;
   unsigned concurrency = 64;
   std::optional<unsigned> connections;

@@ -187,6 +187,7 @@ int main_of(int argc, char** argv) {
   bench_command->add_option("--tasks", bench_options.tasks, "Tasks, one after another; the first 200 don't count")
       ->check(CLI::Range(201U, 1000000000U))
       ->type_name("N");
+  bench_command->add_flag("--samples", bench_options.samples, "With --json: the times of all these tasks as well");
   bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")
       ->check(some)
       ->type_name("N");
