@@ -169,19 +169,23 @@ def peer_of(name):
     return HERE / name / "peer"
 
 
+def build(folder):
+    """Why the peer in it cannot be used, Skip or Problem, or None."""
+    progress(f"building the {folder.name} peer")
+    done = subprocess.run([folder / "build"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    words = done.stderr.strip().splitlines() or ["no reason given"]
+    if done.returncode == 3:
+        return Skip(words[-1])
+    print(done.stderr, file=sys.stderr)
+    return Problem(f"{folder.name}/build failed: {words[-1]}")
+
+
 def build_peers(names):
-    """Why a peer cannot be used, by its name; Skip or Problem."""
-    unusable = {}
-    for name in names:
-        progress(f"building the {name} peer")
-        done = subprocess.run([HERE / name / "build"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode == 0:
-            continue
-        words = done.stderr.strip().splitlines() or ["no reason given"]
-        unusable[name] = Skip(words[-1]) if done.returncode == 3 else Problem(f"{name}/build failed: {words[-1]}")
-        if done.returncode != 3:
-            print(done.stderr, file=sys.stderr)
-    return unusable
+    """Why a peer cannot be used, by its name."""
+    verdicts = {name: build(HERE / name) for name in names}
+    return {name: verdict for name, verdict in verdicts.items() if verdict}
 
 
 def build_ours():

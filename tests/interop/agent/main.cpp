@@ -689,15 +689,18 @@ void discover(const Options& options) {
   System system;
   AgentOptions agent_options;
   agent_options.listen = everywhere(system.environment().transport);
+  const auto now = [&] { return system.environment().clock.now(); };
+  const Time start = now();
   Agent agent(system.environment(), KeyPair::generate(system.random()), agent_options);
   system.run(while_started(agent, [&]() -> Awaitable<void> {
     const Duration wait = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.wait_s));
-    const Time deadline = system.environment().clock.now() + wait;
+    const Time deadline = now() + wait;
     while (co_await agent.next_discovered(deadline) != *wanted) {
     }
+    const double ms = milliseconds_of(now() - start);
     std::vector<Multiaddr> addresses = agent.discovered_addresses(*wanted);
     for (Multiaddr& address : addresses) address = address.with_peer_id(*wanted);
-    emit({{"event", "peer_discovered"}, {"peer", wanted->text()}, {"addrs", texts(addresses)}});
+    emit({{"event", "peer_discovered"}, {"peer", wanted->text()}, {"addrs", texts(addresses)}, {"ms", ms}});
   }));
 }
 
