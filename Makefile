@@ -27,7 +27,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak interop fuzz format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench interop fuzz format format-check layering tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,10 @@ soak: need-test  ## Run the demo's course REPEAT times, and judge times and what
 	$(call build,release,-DP2P_TESTS=ON,mvp_demo endurance)
 	@build/release/mvp_demo --repeat $(REPEAT)
 	@build/release/endurance
+
+bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and write docs/performance.md; ROUNDS=N
+	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_agent floor)
+	@bench/run.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH)
 
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	@tests/interop/run.py
