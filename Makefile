@@ -27,10 +27,10 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench interop fuzz format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench bench-micro bench-instructions interop fuzz format format-check layering tidy install clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: JOBS=$(JOBS) compilers at once, FUZZ_SECONDS=$(FUZZ_SECONDS), REPEAT=$(REPEAT), PREFIX=$(PREFIX), DEPS=skip to install no packages"
 
 demo: build  ## Build what is needed and show two agents solving a task
@@ -79,6 +79,10 @@ bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and writ
 
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	@tests/interop/run.py
+
+bench-instructions: need-dev  ## Count the instructions of a handshake and a task, and what changed; RECORD=1 writes them down
+	$(call build,release,-DP2P_TESTS=ON,instructions)
+	@scripts/bench-instructions $(if $(RECORD),--record)
 
 fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
 	$(call build,fuzz,,fuzz/all)

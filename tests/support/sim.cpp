@@ -171,8 +171,9 @@ class SimStream final : public ByteStream {
     co_await wait_readable();
     if (closed_ || (in_->arrived.empty() && in_->broken)) fail(Errc::closed, "the connection broke");
     // However much has arrived, what one read gives is for the network to choose.
+    SimNetwork& network = state_->network;
     const std::size_t most = std::min(into.size(), in_->arrived.size());
-    const std::size_t count = most <= 1 ? most : 1 + state_->network.random().below(most);
+    const std::size_t count = most <= 1 || !network.splits_reads ? most : 1 + network.random().below(most);
     std::copy_n(in_->arrived.begin(), count, into.begin());
     in_->arrived.erase(in_->arrived.begin(), in_->arrived.begin() + static_cast<std::ptrdiff_t>(count));
     in_->writable.notify();

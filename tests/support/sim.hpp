@@ -37,6 +37,8 @@ class SimNetwork {
 
   /// From one host to another.
   Duration latency = std::chrono::microseconds(100);
+  /// Whether a read gives only part of what has arrived, chosen at random; else all that it has room for.
+  bool splits_reads = true;
   /// Every line that a test wants to compare between two runs.
   std::string journal;
 
