@@ -80,6 +80,10 @@ bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and writ
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	@tests/interop/run.py
 
+bench-micro: need-dev  ## Time each layer by itself; ONLY=REGEX takes some
+	$(call build,release,-DP2P_TESTS=ON,micro)
+	@build/release/bench/micro --benchmark_counters_tabular=true $(if $(ONLY),--benchmark_filter='$(ONLY)')
+
 bench-instructions: need-dev  ## Count the instructions of a handshake and a task, and what changed; RECORD=1 writes them down
 	$(call build,release,-DP2P_TESTS=ON,instructions)
 	@scripts/bench-instructions $(if $(RECORD),--record)
