@@ -120,10 +120,10 @@ struct Sessions {
 
 /// From new ephemeral keys to both sides' sessions.
 Sessions shake_hands(const KeyPair& initiator_keys, const KeyPair& responder_keys, Random& random) {
-  static const crypto::Key initiator_static{1};
-  static const crypto::Key responder_static{2};
-  NoiseHandshake::Parameters ours{initiator_keys, initiator_static, {}, muxers, responder_keys.peer_id()};
-  NoiseHandshake::Parameters theirs{responder_keys, responder_static, {}, muxers, std::nullopt};
+  static const NoiseStatic initiator_static(initiator_keys, crypto::Key{1});
+  static const NoiseStatic responder_static(responder_keys, crypto::Key{2});
+  NoiseHandshake::Parameters ours{initiator_static, {}, muxers, responder_keys.peer_id()};
+  NoiseHandshake::Parameters theirs{responder_static, {}, muxers, std::nullopt};
   random.fill(ours.ephemeral_secret);
   random.fill(theirs.ephemeral_secret);
   NoiseHandshake initiator(NoiseHandshake::Role::initiator, std::move(ours));

@@ -92,7 +92,7 @@ inline constexpr milliseconds deadline_patience{300};  // for an executor to end
 inline constexpr seconds message_wait{30};             // for a requester to take a message that it asked for
 inline constexpr seconds close_wait{10};               // for a peer to close its side of a stream that is answered
 inline constexpr seconds result_margin{1};             // that a requester waits beyond the time it said
-inline constexpr std::size_t task_streams = 512;       // task streams served at once, all connections
+inline constexpr std::size_t task_streams = 2048;      // task streams served at once, all connections
 inline constexpr std::size_t pool_threshold = 64 * 1024;  // bytes of payload from which signatures are made and checked on the worker pool
 inline constexpr std::size_t text_shown = 300;            // bytes of a peer's text repeated in a message of ours
 inline constexpr std::size_t stranger_task = 64 * 1024;   // bytes of a frame that is read from a peer who may not ask, to answer it

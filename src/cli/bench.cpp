@@ -15,6 +15,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr unsigned tasks_warm_up = 200;
+constexpr unsigned tasks_over_one = 128;   // at once; more go over further connections, which provider and muxer bear better
 constexpr unsigned held_at_once = 16;      // connections that are being opened
 constexpr unsigned held_with_tasks = 100;  // connections over which tasks are spread
 constexpr std::uint64_t mebibyte = 1024 * 1024;
@@ -111,8 +112,10 @@ class Bench {
     if (options_.pings || all) co_await measure_pings(options_.pings.value_or(1000));
     if (options_.tasks || all) co_await measure_tasks(options_.tasks.value_or(700));
     if ((options_.total && !options_.hold) || all) {
-      std::vector<Dialler*> over_one(1, co_await connected());
-      co_await measure_concurrent_tasks(options_.total.value_or(2000), std::move(over_one));
+      std::vector<Dialler*> over;
+      for (unsigned i = 0; i < options_.concurrency; i += tasks_over_one) over.push_back(co_await connected());
+      co_await measure_concurrent_tasks(options_.total.value_or(2000), over);
+      for (Dialler* const dialler : over) dialler->agent.disconnect(target_.peer);
     }
     if (options_.connections || all) co_await measure_connections(options_.connections.value_or(100));
     if (options_.bulk || (all && serves_perf)) co_await measure_bulk(options_.bulk.value_or(64) * mebibyte);
@@ -208,7 +211,6 @@ class Bench {
     const json::object latency = times.summary();
     tell("task, " + std::to_string(in_flight) + " at once", "task_conc",
          {{"in_flight", in_flight}, {"total", count}, {"per_s", per_second(times.size(), time)}, {"latency_ms", latency}});
-    if (over.size() == 1) over.front()->agent.disconnect(target_.peer);
   }
 
   Awaitable<void> measure_connections(unsigned count) {
