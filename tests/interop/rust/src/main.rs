@@ -1,5 +1,8 @@
 //! An interop peer on rust-libp2p; ../README.md says what its commands are.
 
+mod bench;
+mod dialer;
+mod envelope;
 mod json;
 mod memory;
 mod node;
@@ -13,7 +16,6 @@ use std::{
     collections::{BTreeMap, HashSet},
     io::Write,
     process::exit,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -37,6 +39,8 @@ use node::{Behaviour, BehaviourEvent, Mdns, Muxer, Node};
 /// rust-libp2p's mplex holds the reset of a dropped stream back until something else is flushed on the connection, so
 /// there should always be a ping soon.
 const SERVE_PING: Duration = Duration::from_secs(1);
+/// What is measured pings as often as the implementation would by itself.
+const QUIET_PING: Duration = Duration::from_secs(15);
 const DIAL_PING: Duration = Duration::from_millis(250);
 
 const STEP: Duration = Duration::from_secs(60);
@@ -50,7 +54,9 @@ const DEADLINE: Duration = Duration::from_millis(500);
 /// ping, opened at once; at this pace no second has more than three others.
 const BETWEEN_OPENS: Duration = Duration::from_millis(350);
 
-#[tokio::main]
+// On one thread, as whoever measures has it: the second one of tokio's default costs a fifth more processor time for the
+// same tasks and connections, and a task that is alone waits for threads to wake each other.
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let code = match run(&arguments).await {
@@ -65,13 +71,16 @@ async fn main() {
 }
 
 async fn run(arguments: &[String]) -> Result<()> {
-    let (command, rest) = arguments.split_first().context("usage: peer serve|dial|discover …")?;
+    let (command, rest) = arguments.split_first().context("usage: peer serve|dial|discover|bench …")?;
+    if command == "bench" {
+        return bench::run(rest).await;
+    }
     let options = Options::parse(rest)?;
     match command.as_str() {
         "serve" => serve(options).await,
         "dial" => dial(options).await,
         "discover" => discover(options).await,
-        _ => bail!("unknown command {command:?}: serve, dial and discover are known"),
+        _ => bail!("unknown command {command:?}: serve, dial, discover and bench are known"),
     }
 }
 
@@ -88,6 +97,8 @@ struct Options {
     muxers: Vec<Muxer>,
     mdns: bool,
     ipv6: bool,
+    perf: bool,
+    quiet: bool,
     steps: String,
     prompt: String,
     bytes: u64,
@@ -103,6 +114,8 @@ impl Options {
             muxers: Muxer::ALL.to_vec(),
             mdns: false,
             ipv6: false,
+            perf: false,
+            quiet: false,
             steps: STEPS.into(),
             prompt: "Hello, P2P AI!".into(),
             bytes: 64 << 20,
@@ -117,6 +130,8 @@ impl Options {
                 "--muxer" => options.muxers = value()?.split(',').map(str::parse).collect::<Result<_>>()?,
                 "--mdns" => options.mdns = true,
                 "--ipv6" => options.ipv6 = true,
+                "--perf" => options.perf = true,
+                "--quiet" => options.quiet = true,
                 "--do" => options.steps = value()?.clone(),
                 "--prompt" => options.prompt = value()?.clone(),
                 "--bytes" => options.bytes = value()?.parse().context("--bytes")?,
@@ -141,11 +156,16 @@ impl Options {
 }
 
 async fn serve(options: Options) -> Result<()> {
+    let mut serves = vec![wire::TASK, wire::INFO, wire::ECHO];
+    if options.perf {
+        serves.push(wire::PERF);
+    }
     let mut node = Node::new(node::Config {
         mdns: if options.mdns { options.family() } else { Mdns::Off },
         muxers: options.muxers,
-        serves: vec![wire::TASK, wire::INFO, wire::ECHO],
-        ping_interval: SERVE_PING,
+        serves,
+        ping_interval: Some(if options.quiet { QUIET_PING } else { SERVE_PING }),
+        lazy: false,
     })?;
     let mut listen = options.listen;
     if listen.is_empty() {
@@ -156,21 +176,19 @@ async fn serve(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (addresses, events) = listen_on(&mut node.swarm, listen).await?;
     print(json!({"event": "listening", "peer": node.swarm.local_peer_id().to_base58(), "addrs": addresses}));
+    let report = if options.quiet { |_| {} } else { report };
     events.into_iter().for_each(report);
     let (drops, mut to_drop) = mpsc::unbounded_channel();
-    let provider = provider::Provider::new(node.key.clone(), drops);
-    let mut input_end = tokio::spawn(async {
-        let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 256]);
-        while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
-    });
+    let provider = provider::Provider::new(node.key.clone(), drops, options.quiet);
+    let mut input_end = tokio::spawn(input_end());
     loop {
         tokio::select! {
             event = node.swarm.select_next_some() => report(event),
             Some(inbound) = node.inbound.recv() => {
                 let provider = provider.clone();
                 tokio::spawn(async move {
-                    let (peer, protocol) = (inbound.peer, inbound.protocol.clone());
-                    if let Err(error) = handle(inbound, &provider).await {
+                    let (peer, protocol) = (inbound.peer, inbound.protocol);
+                    if let Err(error) = provider.serve(inbound).await {
                         eprintln!("{protocol} of {peer} ended: {error:#}");
                     }
                 });
@@ -185,12 +203,23 @@ async fn serve(options: Options) -> Result<()> {
     }
 }
 
+async fn input_end() {
+    let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 256]);
+    while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
+}
+
 type Event = SwarmEvent<BehaviourEvent>;
 
 /// Returns every address once each listener has at least one, and what else happened meanwhile.
 async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: Vec<Multiaddr>) -> Result<(Vec<String>, Vec<Event>)> {
     // A listener on the unspecified address tells its interfaces one after the other.
     const QUIET: Duration = Duration::from_millis(100);
+    let unspecified = |part| match part {
+        Protocol::Ip4(address) => address.is_unspecified(),
+        Protocol::Ip6(address) => address.is_unspecified(),
+        _ => false,
+    };
+    let several = addresses.iter().flatten().any(unspecified);
     let mut waiting = HashSet::new();
     for address in addresses {
         waiting.insert(swarm.listen_on(address.clone()).with_context(|| format!("cannot listen on {address}"))?);
@@ -202,6 +231,9 @@ async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: Vec<Multiaddr>) -> R
             Ok(SwarmEvent::NewListenAddr { listener_id, address }) => {
                 waiting.remove(&listener_id);
                 found.push(with_peer(address, *swarm.local_peer_id()));
+                if waiting.is_empty() && !several {
+                    return Ok((found, others));
+                }
             }
             Ok(SwarmEvent::ListenerClosed { reason: Err(error), .. }) => bail!("cannot listen: {error}"),
             Ok(event) => others.push(event),
@@ -251,18 +283,6 @@ fn discovered(peer: PeerId, addresses: Vec<String>) -> Value {
     json!({"event": "peer_discovered", "peer": peer.to_base58(), "addrs": addresses})
 }
 
-async fn handle(mut inbound: streams::Inbound, provider: &Arc<provider::Provider>) -> Result<()> {
-    if inbound.protocol == wire::ECHO {
-        return provider::serve_echo(&mut inbound.stream).await;
-    }
-    if inbound.protocol == wire::INFO {
-        provider::serve_info(&mut inbound.stream, provider.key(), inbound.peer).await?;
-    } else {
-        provider.serve_task(&mut inbound).await?;
-    }
-    provider::await_close(&mut inbound.stream).await
-}
-
 async fn dial(options: Options) -> Result<()> {
     let address = options.address.context("dial needs an address")?;
     let Some(Protocol::P2p(peer)) = address.iter().last() else { bail!("the address does not end in /p2p/…") };
@@ -271,8 +291,13 @@ async fn dial(options: Options) -> Result<()> {
         let known = [STEPS, MORE_STEPS].iter().flat_map(|steps| steps.split(',')).any(|known| known == *step);
         ensure!(known, "unknown step {step:?}: {STEPS},{MORE_STEPS} are known");
     }
-    let mut node =
-        Node::new(node::Config { muxers: options.muxers, mdns: Mdns::Off, serves: vec![], ping_interval: DIAL_PING })?;
+    let mut node = Node::new(node::Config {
+        muxers: options.muxers,
+        mdns: Mdns::Off,
+        serves: vec![],
+        ping_interval: Some(DIAL_PING),
+        lazy: false,
+    })?;
     node.swarm.dial(address.clone())?;
     let established = timeout(STEP, connect(&mut node.swarm, peer)).await.context("dialling takes too long")?;
     established?;
@@ -389,7 +414,7 @@ impl Session {
             "ping" => {
                 let mut times = Vec::new();
                 for _ in 0..3 {
-                    times.push(milliseconds(self.ping().await?));
+                    times.push(bench::milliseconds(self.ping().await?));
                 }
                 Ok(json!({"event": "ping", "ms": times}))
             }
@@ -446,7 +471,7 @@ impl Session {
                 let stream = self.open(wire::ECHO).await?;
                 let start = Instant::now();
                 let sha256 = requester::echo(stream, self.bytes).await?;
-                let ms = milliseconds(start.elapsed());
+                let ms = bench::milliseconds(start.elapsed());
                 Ok(json!({"event": "echo", "bytes": self.bytes, "sha256": sha256, "ms": ms}))
             }
             _ => bail!("unknown step"),
@@ -504,7 +529,7 @@ impl Session {
         Ok(json!({"event": "codes", "codes": codes}))
     }
 
-    async fn open(&mut self, protocol: StreamProtocol) -> Result<Stream> {
+    async fn open(&mut self, protocol: &'static str) -> Result<Stream> {
         if self.paced {
             sleep_until(self.next_open.into()).await;
         }
@@ -536,17 +561,15 @@ impl Session {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
 async fn discover(options: Options) -> Result<()> {
     let wanted = options.peer.context("discover needs --for PEERID")?;
+    let start = Instant::now();
     let mut node = Node::new(node::Config {
         mdns: options.family(),
         muxers: options.muxers,
         serves: vec![],
-        ping_interval: SERVE_PING,
+        ping_interval: Some(SERVE_PING),
+        lazy: false,
     })?;
     node.swarm.listen_on(if options.ipv6 { "/ip6/::/tcp/0" } else { "/ip4/0.0.0.0/tcp/0" }.parse()?)?;
     let search = async {
@@ -555,13 +578,16 @@ async fn discover(options: Options) -> Result<()> {
                 node.swarm.select_next_some().await
             {
                 if let Some(addresses) = by_peer(found).remove(&wanted) {
-                    return addresses;
+                    return (addresses, start.elapsed());
                 }
             }
         }
     };
     let found = timeout(options.wait, search).await;
-    print(discovered(wanted, found.with_context(|| format!("{wanted} was not discovered"))?));
+    let (addresses, time) = found.with_context(|| format!("{wanted} was not discovered"))?;
+    let mut line = discovered(wanted, addresses);
+    line["ms"] = bench::milliseconds(time).into();
+    print(line);
     Ok(())
 }
 
@@ -569,8 +595,9 @@ async fn discover(options: Options) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn node(muxer: Muxer, serves: Vec<StreamProtocol>) -> Node {
-        Node::new(node::Config { muxers: vec![muxer], mdns: Mdns::Off, serves, ping_interval: SERVE_PING }).unwrap()
+    fn node(muxer: Muxer, serves: Vec<&'static str>) -> Node {
+        let ping_interval = Some(SERVE_PING);
+        Node::new(node::Config { muxers: vec![muxer], mdns: Mdns::Off, serves, ping_interval, lazy: false }).unwrap()
     }
 
     /// Each stream waits until all are open, so that none is served before the last has been accepted.
@@ -579,7 +606,7 @@ mod tests {
         let peer = *provider.swarm.local_peer_id();
         let (address, _) = listen_on(&mut provider.swarm, vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]).await.unwrap();
         let (drops, mut to_drop) = mpsc::unbounded_channel();
-        let tasks = provider::Provider::new(provider.key.clone(), drops);
+        let tasks = provider::Provider::new(provider.key.clone(), drops, true);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -587,7 +614,7 @@ mod tests {
                     Some(peer) = to_drop.recv() => provider.swarm.disconnect_peer_id(peer).unwrap(),
                     Some(inbound) = provider.inbound.recv() => {
                         let tasks = tasks.clone();
-                        tokio::spawn(async move { handle(inbound, &tasks).await });
+                        tokio::spawn(async move { tasks.serve(inbound).await });
                     }
                 }
             }

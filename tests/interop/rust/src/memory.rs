@@ -6,10 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p::PeerId;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{plan::Plan, provider::Task};
+use crate::{envelope::PeerId, plan::Plan, provider::Task};
 
 const MAX_RESULTS: usize = 1024;
 const MAX_RESULT_BYTES: usize = 16 << 20;

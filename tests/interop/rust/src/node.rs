@@ -20,7 +20,7 @@ use libp2p::{
     identity::Keypair,
     mdns, noise, ping,
     swarm::{behaviour::toggle::Toggle, NetworkBehaviour},
-    tcp, yamux, StreamProtocol, Swarm, SwarmBuilder, Transport,
+    tcp, yamux, Swarm, SwarmBuilder, Transport,
 };
 use tokio::sync::mpsc;
 
@@ -29,7 +29,7 @@ use crate::streams;
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     identify: identify::Behaviour,
-    ping: ping::Behaviour,
+    ping: Toggle<ping::Behaviour>,
     mdns: Toggle<mdns::tokio::Behaviour>,
     streams: streams::Behaviour,
 }
@@ -44,8 +44,11 @@ pub enum Mdns {
 pub struct Config {
     pub muxers: Vec<Muxer>,
     pub mdns: Mdns,
-    pub serves: Vec<StreamProtocol>,
-    pub ping_interval: Duration,
+    pub serves: Vec<&'static str>,
+    /// Without one there is no ping at all, neither asked nor answered.
+    pub ping_interval: Option<Duration>,
+    /// Streams are used before the peer has agreed on their protocol.
+    pub lazy: bool,
 }
 
 pub struct Node {
@@ -74,7 +77,10 @@ impl Node {
             // Without a signed peer record: rust-libp2p still signs it for the old domain, which makes js-libp2p give up
             // the whole of identify.
             identify: identify::Behaviour::new(identify::Config::new("ipfs/0.1.0".into(), key.public())),
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
+            ping: config
+                .ping_interval
+                .map(|interval| ping::Behaviour::new(ping::Config::new().with_interval(interval)))
+                .into(),
             mdns: mdns.into(),
             streams,
         };
@@ -90,6 +96,8 @@ impl Node {
             })?
             .with_behaviour(|_| behaviour)?
             .with_swarm_config(|swarm| {
+                let swarm =
+                    if config.lazy { swarm.with_substream_upgrade_protocol_override(Version::V1Lazy) } else { swarm };
                 swarm
                     // Whoever connected to a test peer decides when to leave; the default hangs up after 10 idle seconds.
                     .with_idle_connection_timeout(Duration::from_secs(3600))

@@ -8,11 +8,7 @@ use std::{
 };
 
 use anyhow::{bail, ensure, Context, Result};
-use libp2p::{
-    futures::{AsyncReadExt, AsyncWriteExt},
-    identity::Keypair,
-    PeerId, Stream,
-};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use serde_json::{json, Value};
 use tokio::{
     sync::mpsc,
@@ -20,10 +16,12 @@ use tokio::{
 };
 
 use crate::{
+    bench::serve_perf,
+    envelope::{self, Keypair, PeerId},
     json::{self, Members, Object},
     memory::{Course, Memory, Stop},
     plan::{status_of, Plan},
-    streams::Inbound,
+    streams::{Inbound, Stream},
     wire::{self, Kind},
 };
 
@@ -40,29 +38,38 @@ pub struct Provider {
     memory: Mutex<Memory>,
     /// Whose connection the swarm shall drop.
     drops: mpsc::UnboundedSender<PeerId>,
+    quiet: bool,
 }
 
 impl Provider {
-    pub fn new(key: Keypair, drops: mpsc::UnboundedSender<PeerId>) -> Arc<Self> {
-        Arc::new(Self { key, memory: Mutex::default(), drops })
+    /// A quiet one prints no line for a task.
+    pub fn new(key: Keypair, drops: mpsc::UnboundedSender<PeerId>, quiet: bool) -> Arc<Self> {
+        Arc::new(Self { key, memory: Mutex::default(), drops, quiet })
     }
 
-    pub fn key(&self) -> &Keypair {
-        &self.key
+    /// Serves any of the protocols.
+    pub async fn serve(self: &Arc<Self>, mut inbound: Inbound) -> Result<()> {
+        match inbound.protocol {
+            wire::ECHO => return serve_echo(&mut inbound.stream).await,
+            wire::PERF => return serve_perf(&mut inbound.stream).await,
+            wire::INFO => serve_info(&mut inbound.stream, &self.key, inbound.peer).await?,
+            _ => self.serve_task(&mut inbound).await?,
+        }
+        await_close(&mut inbound.stream).await
     }
 
     /// Returns when the task has its result, or the requester has closed the stream without a task.
-    pub async fn serve_task(self: &Arc<Self>, inbound: &mut Inbound) -> Result<()> {
+    async fn serve_task(self: &Arc<Self>, inbound: &mut Inbound) -> Result<()> {
         let Inbound { peer, stream, .. } = inbound;
         let first = timeout(FIRST_FRAME, wire::read_frame(stream, wire::MAX_FRAME)).await.context("no task came")??;
         let Some(frame) = first else { return Ok(stream.close().await?) };
-        let (_, payload) = wire::open(&frame, *peer, &[Kind::Task])?;
+        let (_, payload) = envelope::open(&frame, *peer, &[Kind::Task])?;
         match self.admit(*peer, &payload) {
             Err(Rejection { task_id, error }) => {
                 let envelope = self.result(*peer, &task_id, &payload, "rejected", json!({"error": error}))?;
                 send(stream, &envelope).await?;
                 let code = &error["code"];
-                tell(json!({"event": "task", "task_id": task_id, "status": "rejected", "code": code}), *peer);
+                self.tell(json!({"event": "task", "task_id": task_id, "status": "rejected", "code": code}), *peer);
             }
             Ok((course, begins)) => {
                 let delivered = self.deliver(inbound, &course, begins).await;
@@ -85,7 +92,7 @@ impl Provider {
             Rejection::new(&task_id, "task_id_conflict", "another task had this task_id: take a new one")
         })?;
         if let Some(course) = known {
-            tell(json!({"event": "repeat", "task_id": task_id}), requester);
+            self.tell(json!({"event": "repeat", "task_id": task_id}), requester);
             return Ok((course, false));
         }
         let attempt = memory.attempt(&key);
@@ -160,7 +167,7 @@ impl Provider {
         if let Some(code) = code {
             line["code"] = code.into();
         }
-        tell(line, *requester);
+        self.tell(line, *requester);
         Ok(())
     }
 
@@ -176,7 +183,7 @@ impl Provider {
                 update.extend(content);
             }
             seq += 1;
-            wire::seal(&self.key, Kind::Update, update.to_string().as_bytes())
+            envelope::seal(&self.key, Kind::Update, update.to_string().as_bytes())
         };
         if course.task.stream {
             send(stream, &update(json!({"state": "running"}))?).await?;
@@ -217,6 +224,13 @@ impl Provider {
         }
     }
 
+    fn tell(&self, mut line: Value, peer: PeerId) {
+        if !self.quiet {
+            line["peer"] = peer.to_base58().into();
+            crate::print(line);
+        }
+    }
+
     fn result(
         &self,
         requester: PeerId,
@@ -235,13 +249,8 @@ impl Provider {
         if let (Some(result), Value::Object(details)) = (result.as_object_mut(), details) {
             result.extend(details);
         }
-        wire::seal(&self.key, Kind::Result, result.to_string().as_bytes())
+        envelope::seal(&self.key, Kind::Result, result.to_string().as_bytes())
     }
-}
-
-fn tell(mut line: Value, peer: PeerId) {
-    line["peer"] = peer.to_base58().into();
-    crate::print(line);
 }
 
 async fn send(stream: &mut Stream, envelope: &[u8]) -> Result<()> {
@@ -249,13 +258,13 @@ async fn send(stream: &mut Stream, envelope: &[u8]) -> Result<()> {
 }
 
 /// Reads to the requester's own close, so that a reset isn't needed to free the stream there.
-pub async fn await_close(stream: &mut Stream) -> Result<()> {
+async fn await_close(stream: &mut Stream) -> Result<()> {
     let end = timeout(LAST_CLOSE, stream.read(&mut [0])).await.context("the stream was never closed")??;
     ensure!(end == 0, "something came that may not come any more");
     Ok(())
 }
 
-pub async fn serve_info(stream: &mut Stream, key: &Keypair, opener: PeerId) -> Result<()> {
+async fn serve_info(stream: &mut Stream, key: &Keypair, opener: PeerId) -> Result<()> {
     let info = json!({
         "agent": concat!("rust-interop-peer/", env!("CARGO_PKG_VERSION")),
         "timestamp": wire::now(),
@@ -264,7 +273,7 @@ pub async fn serve_info(stream: &mut Stream, key: &Keypair, opener: PeerId) -> R
         "queue": {"running": 0, "waiting": 0, "slots": 1, "capacity": 0},
         "may_ask": true,
     });
-    let envelope = wire::seal(key, Kind::Info, info.to_string().as_bytes())?;
+    let envelope = envelope::seal(key, Kind::Info, info.to_string().as_bytes())?;
     timeout(ANSWER, async {
         wire::write_frame(stream, &envelope).await?;
         anyhow::Ok(stream.close().await?)
@@ -273,7 +282,7 @@ pub async fn serve_info(stream: &mut Stream, key: &Keypair, opener: PeerId) -> R
     .context("the opener takes no info")?
 }
 
-pub async fn serve_echo(stream: &mut Stream) -> Result<()> {
+async fn serve_echo(stream: &mut Stream) -> Result<()> {
     let mut block = vec![0; 64 << 10];
     loop {
         match stream.read(&mut block).await? {
@@ -427,7 +436,10 @@ fn mock_prompt(task: &Object) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tests::{provider, requester, TASK_PAYLOAD};
+    use crate::{
+        envelope::tests::{provider, requester},
+        wire::tests::TASK_PAYLOAD,
+    };
 
     fn verdict(change: impl FnOnce(&mut Value)) -> Result<Task, Rejection> {
         let mut task: Value = serde_json::from_str(TASK_PAYLOAD).unwrap();
@@ -520,7 +532,7 @@ mod tests {
     async fn what_would_not_fit_a_frame_has_failed() {
         for (length, fits) in [(3 << 20, true), ((4 << 20) - 400, false)] {
             let payload = TASK_PAYLOAD.replace("Hello, P2P AI!", &"x".repeat(length));
-            let provider = Provider::new(provider(), mpsc::unbounded_channel().0);
+            let provider = Provider::new(provider(), mpsc::unbounded_channel().0, true);
             let requester = requester().public().to_peer_id();
             let (course, begins) = provider.admit(requester, payload.as_bytes()).unwrap();
             assert!(begins);

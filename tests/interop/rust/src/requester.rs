@@ -3,18 +3,16 @@
 use std::{fmt, time::Duration};
 
 use anyhow::{bail, ensure, Context, Result};
-use libp2p::{
-    futures::{future::try_join, AsyncReadExt, AsyncWriteExt},
-    identity::Keypair,
-    PeerId, Stream,
-};
+use futures::{future::try_join, AsyncReadExt, AsyncWriteExt};
 use rand::{rngs::StdRng, RngCore, SeedableRng};
 use serde_json::{json, Value};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use crate::{
+    envelope::{self, Keypair, PeerId},
     json::{self, Members, Object},
+    streams::Stream,
     wire::{self, Kind},
 };
 
@@ -57,17 +55,26 @@ impl Answer {
 
 /// Sends a task and returns its verified result.
 pub async fn ask(stream: &mut Stream, question: &Question, provider: PeerId) -> Result<Answer> {
+    let answer = answer(stream, question, provider).await?;
+    end(stream).await?;
+    Ok(answer)
+}
+
+/// The same, before the end of the stream has been seen.
+pub async fn answer(stream: &mut Stream, question: &Question, provider: PeerId) -> Result<Answer> {
     wire::write_frame(stream, &question.envelope).await?;
     let mut updates = Updates::default();
-    let answer = loop {
+    loop {
         if let Some(answer) = next(stream, question, provider, &mut updates).await? {
-            break answer;
+            return Ok(answer);
         }
-    };
-    // Only now: a requester that has closed its side could no longer cancel.
+    }
+}
+
+/// What has to follow the answer. Not before it: a requester that has closed its side could no longer cancel.
+pub async fn end(stream: &mut Stream) -> Result<()> {
     stream.close().await?;
-    end_of(stream, "the result").await?;
-    Ok(answer)
+    end_of(stream, "the result").await
 }
 
 /// Sends a task and returns after the first text, with the number of updates.
@@ -91,7 +98,7 @@ async fn next(
 ) -> Result<Option<Answer>> {
     let expected: &[Kind] = if question.streamed { &[Kind::Update, Kind::Result] } else { &[Kind::Result] };
     let envelope = wire::read_frame(stream, wire::MAX_FRAME).await?.context("the stream ended without a result")?;
-    match wire::open(&envelope, provider, expected)? {
+    match envelope::open(&envelope, provider, expected)? {
         (Kind::Update, payload) => {
             updates.add(question, &payload).context("an update does not verify")?;
             Ok(None)
@@ -125,7 +132,7 @@ fn tamper(question: &Question) -> Result<Vec<u8>> {
 pub async fn ask_info(stream: &mut Stream, me: PeerId, provider: PeerId) -> Result<Object> {
     stream.close().await?;
     let frame = wire::read_frame(stream, wire::MAX_INFO_FRAME).await?.context("the stream ended without an info")?;
-    let (_, payload) = wire::open(&frame, provider, &[Kind::Info])?;
+    let (_, payload) = envelope::open(&frame, provider, &[Kind::Info])?;
     let info = check_info(&payload, me).context("the info does not verify")?;
     end_of(stream, "the info").await?;
     Ok(info)
@@ -204,7 +211,7 @@ impl Question {
     }
 
     fn sealed(key: &Keypair, id: String, payload: Vec<u8>, prompt: &str, streamed: bool) -> Result<Self> {
-        let envelope = wire::seal(key, Kind::Task, &payload)?;
+        let envelope = envelope::seal(key, Kind::Task, &payload)?;
         let me = key.public().to_peer_id();
         Ok(Self { id, payload, envelope, prompt: prompt.to_owned(), streamed, me })
     }
@@ -371,7 +378,10 @@ pub async fn echo(stream: Stream, total: u64) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tests::{provider, requester, RESULT_PAYLOAD, TASK_PAYLOAD};
+    use crate::{
+        envelope::tests::{provider, requester},
+        wire::tests::{RESULT_PAYLOAD, TASK_PAYLOAD},
+    };
 
     fn question() -> Question {
         Question {
@@ -465,7 +475,7 @@ mod tests {
         let question = Question::new(&key, provider().public().to_peer_id(), "Z\",", json!({})).unwrap();
         let envelope = tamper(&question).unwrap();
         let me = key.public().to_peer_id();
-        assert!(wire::open(&envelope, me, &[Kind::Task]).unwrap_err().to_string().contains("signature"));
+        assert!(envelope::open(&envelope, me, &[Kind::Task]).unwrap_err().to_string().contains("signature"));
         let flipped: u32 = question.envelope.iter().zip(&envelope).map(|(a, b)| (a ^ b).count_ones()).sum();
         assert_eq!(flipped, 1);
     }

@@ -4,13 +4,15 @@
 //! one is taken; a provider that gets dozens of tasks at once needs every one of them.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     convert::Infallible,
     future::{ready, Ready},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
 };
 
-use anyhow::anyhow;
+use anyhow::{anyhow, Context as _};
+pub use libp2p::Stream;
 use libp2p::{
     core::{
         transport::PortUse,
@@ -19,17 +21,17 @@ use libp2p::{
     },
     swarm::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
-        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-        NotifyHandler, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
     },
-    Multiaddr, PeerId, Stream, StreamProtocol,
+    Multiaddr, PeerId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A stream that a peer opened, its protocol agreed on.
 pub struct Inbound {
     pub peer: PeerId,
-    pub protocol: StreamProtocol,
+    pub protocol: &'static str,
     pub stream: Stream,
     /// Has changed when the connection is gone.
     pub connection: watch::Receiver<()>,
@@ -37,47 +39,52 @@ pub struct Inbound {
 
 type Reply = oneshot::Sender<anyhow::Result<Stream>>;
 
-#[derive(Debug)]
-pub struct Open {
-    protocol: StreamProtocol,
+struct Open {
+    protocol: &'static str,
     reply: Reply,
 }
 
+/// Each handler takes its requests itself: by way of the behaviour they would wait for the swarm's task too.
+type Connections = Arc<Mutex<HashMap<PeerId, Vec<(ConnectionId, mpsc::UnboundedSender<Open>)>>>>;
+
 /// Opens streams from outside the swarm, any number at a time.
 #[derive(Clone)]
-pub struct Opener(mpsc::UnboundedSender<(PeerId, Open)>);
+pub struct Opener(Connections);
 
 impl Opener {
     /// The peer has to be connected; nothing is dialled.
-    pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> anyhow::Result<Stream> {
+    pub async fn open(&self, peer: PeerId, protocol: &'static str) -> anyhow::Result<Stream> {
         let (reply, answer) = oneshot::channel();
-        let name = protocol.clone();
-        self.0.send((peer, Open { protocol, reply })).map_err(|_| anyhow!("the node has stopped"))?;
-        let stream = answer.await.map_err(|_| anyhow!("the connection went away while {name} was being opened"))?;
-        stream.map_err(|error| error.context(format!("cannot open a stream for {name}")))
+        let newest = self.0.lock().unwrap().get(&peer).and_then(|all| all.last()).map(|(_, handler)| handler.clone());
+        let handler = newest.with_context(|| format!("there is no connection to {peer}"))?;
+        let _ = handler.send(Open { protocol, reply });
+        let stream = answer.await.map_err(|_| anyhow!("the connection went away while {protocol} was being opened"))?;
+        stream.map_err(|error| error.context(format!("cannot open a stream for {protocol}")))
     }
 }
 
 pub struct Behaviour {
-    served: Vec<StreamProtocol>,
+    served: Vec<&'static str>,
     // Unbounded, yet not endless: the muxers allow a connection 512 or 128 streams.
     inbound: mpsc::UnboundedSender<Inbound>,
-    requests: mpsc::UnboundedReceiver<(PeerId, Open)>,
+    connections: Connections,
 }
 
 impl Behaviour {
-    pub fn new(served: Vec<StreamProtocol>) -> (Self, Opener, mpsc::UnboundedReceiver<Inbound>) {
+    pub fn new(served: Vec<&'static str>) -> (Self, Opener, mpsc::UnboundedReceiver<Inbound>) {
         let (inbound, arrivals) = mpsc::unbounded_channel();
-        let (opener, requests) = mpsc::unbounded_channel();
-        (Self { served, inbound, requests }, Opener(opener), arrivals)
+        let connections = Connections::default();
+        (Self { served, inbound, connections: connections.clone() }, Opener(connections), arrivals)
     }
 
-    fn handler(&self, peer: PeerId) -> Handler {
+    fn handler(&self, connection: ConnectionId, peer: PeerId) -> Handler {
+        let (opener, requests) = mpsc::unbounded_channel();
+        self.connections.lock().unwrap().entry(peer).or_default().push((connection, opener));
         Handler {
             peer,
             served: self.served.clone(),
             inbound: self.inbound.clone(),
-            requests: VecDeque::new(),
+            requests,
             alive: watch::Sender::new(()),
         }
     }
@@ -89,52 +96,56 @@ impl NetworkBehaviour for Behaviour {
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(connection, peer))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(connection, peer))
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm) {}
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        if let FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) = event {
+            let mut connections = self.connections.lock().unwrap();
+            if let Some(all) = connections.get_mut(&peer_id) {
+                all.retain(|(connection, _)| *connection != connection_id);
+                if all.is_empty() {
+                    connections.remove(&peer_id);
+                }
+            }
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {}
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        match self.requests.poll_recv(cx) {
-            Poll::Ready(Some((peer_id, event))) => {
-                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event })
-            }
-            // Without any Opener left there will be no request; the other half goes on.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
     }
 }
 
 pub struct Handler {
     peer: PeerId,
-    served: Vec<StreamProtocol>,
+    served: Vec<&'static str>,
     inbound: mpsc::UnboundedSender<Inbound>,
-    requests: VecDeque<Open>,
+    requests: mpsc::UnboundedReceiver<Open>,
     alive: watch::Sender<()>, // dropped with the handler, and the handler with the connection
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = Open;
+    type FromBehaviour = Infallible;
     type ToBehaviour = Infallible;
     type InboundProtocol = Bare;
     type OutboundProtocol = Bare;
@@ -145,17 +156,18 @@ impl ConnectionHandler for Handler {
         SubstreamProtocol::new(Bare(self.served.clone()), ())
     }
 
-    fn on_behaviour_event(&mut self, open: Open) {
-        self.requests.push_back(open);
+    fn on_behaviour_event(&mut self, event: Infallible) {
+        match event {}
     }
 
-    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Bare, Reply, Infallible>> {
-        // No waker is kept: requests come only through on_behaviour_event, after which this is polled anyway.
-        match self.requests.pop_front() {
-            Some(Open { protocol, reply }) => Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                protocol: SubstreamProtocol::new(Bare(vec![protocol]), reply),
-            }),
-            None => Poll::Pending,
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Bare, Reply, Infallible>> {
+        match self.requests.poll_recv(cx) {
+            Poll::Ready(Some(Open { protocol, reply })) => {
+                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
+                    protocol: SubstreamProtocol::new(Bare(vec![protocol]), reply),
+                })
+            }
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
@@ -184,11 +196,11 @@ impl ConnectionHandler for Handler {
 }
 
 /// Agrees on one of its protocols and leaves the stream as it is.
-pub struct Bare(Vec<StreamProtocol>);
+pub struct Bare(Vec<&'static str>);
 
 impl UpgradeInfo for Bare {
-    type Info = StreamProtocol;
-    type InfoIter = std::vec::IntoIter<StreamProtocol>;
+    type Info = &'static str;
+    type InfoIter = std::vec::IntoIter<&'static str>;
 
     fn protocol_info(&self) -> Self::InfoIter {
         self.0.clone().into_iter()
@@ -196,21 +208,21 @@ impl UpgradeInfo for Bare {
 }
 
 impl InboundUpgrade<Stream> for Bare {
-    type Output = (Stream, StreamProtocol);
+    type Output = (Stream, &'static str);
     type Error = Infallible;
     type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+    fn upgrade_inbound(self, stream: Stream, protocol: &'static str) -> Self::Future {
         ready(Ok((stream, protocol)))
     }
 }
 
 impl OutboundUpgrade<Stream> for Bare {
-    type Output = (Stream, StreamProtocol);
+    type Output = (Stream, &'static str);
     type Error = Infallible;
     type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+    fn upgrade_outbound(self, stream: Stream, protocol: &'static str) -> Self::Future {
         ready(Ok((stream, protocol)))
     }
 }

@@ -1,19 +1,18 @@
-//! Frames and envelopes of the task protocol, and the small formats that its messages use.
+//! Frames of the task protocol, and the small formats that its messages use.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{bail, ensure, Context, Result};
-use libp2p::{
-    core::signed_envelope::{ReadPayloadError, SignedEnvelope},
-    futures::{AsyncReadExt, AsyncWriteExt},
-    identity::Keypair,
-    PeerId, Stream, StreamProtocol,
-};
+use anyhow::{ensure, Context, Result};
+use futures::{AsyncReadExt, AsyncWriteExt};
 use sha2::{Digest, Sha256};
 
-pub const TASK: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/task/1.0.0");
-pub const INFO: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/info/1.0.0");
-pub const ECHO: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/test-echo/1.0.0");
+use crate::streams::Stream;
+
+pub const TASK: &str = "/p2p-ai-agents/task/1.0.0";
+pub const INFO: &str = "/p2p-ai-agents/info/1.0.0";
+pub const ECHO: &str = "/p2p-ai-agents/test-echo/1.0.0";
+pub const PERF: &str = "/perf/1.0.0";
+pub const PING: &str = "/ipfs/ping/1.0.0";
 
 /// Bytes behind the length.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -21,8 +20,6 @@ pub const MAX_INFO_FRAME: usize = 64 << 10;
 pub const MAX_UPDATE_TEXT: usize = 64 << 10;
 
 pub const NIL_UUID: &str = "00000000-0000-0000-0000-000000000000";
-
-const DOMAIN: &str = "p2p-ai-agents";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -33,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn payload_type(self) -> &'static [u8] {
+    pub fn payload_type(self) -> &'static [u8] {
         match self {
             Kind::Task => b"/p2p-ai-agents/task",
             Kind::Update => b"/p2p-ai-agents/update",
@@ -41,28 +38,6 @@ impl Kind {
             Kind::Info => b"/p2p-ai-agents/info",
         }
     }
-}
-
-/// The envelope around a payload, without the length of its frame.
-pub fn seal(key: &Keypair, kind: Kind, payload: &[u8]) -> Result<Vec<u8>> {
-    let envelope = SignedEnvelope::new(key, DOMAIN.into(), kind.payload_type().to_vec(), payload.to_vec())?;
-    Ok(envelope.into_protobuf_encoding())
-}
-
-/// The payload of an envelope that `signer` made and whose type is one of `expected`.
-pub fn open(envelope: &[u8], signer: PeerId, expected: &[Kind]) -> Result<(Kind, Vec<u8>)> {
-    let envelope = SignedEnvelope::from_protobuf_encoding(envelope).context("not an envelope")?;
-    for kind in expected {
-        match envelope.payload_and_signing_key(DOMAIN.into(), kind.payload_type()) {
-            Ok((payload, key)) => {
-                ensure!(key.to_peer_id() == signer, "the envelope is signed by another peer: {}", key.to_peer_id());
-                return Ok((*kind, payload.to_vec()));
-            }
-            Err(ReadPayloadError::UnexpectedPayloadType { .. }) => continue,
-            Err(ReadPayloadError::InvalidSignature) => bail!("the envelope's signature does not verify"),
-        }
-    }
-    bail!("the payload type is none of {expected:?}, which may come now")
 }
 
 pub async fn write_frame(stream: &mut Stream, envelope: &[u8]) -> Result<()> {
@@ -177,21 +152,14 @@ fn days_in_month(year: u64, month: u64) -> u64 {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::envelope::{
+        open, seal,
+        tests::{provider, requester},
+        PeerId,
+    };
 
     pub fn unhex(text: &str) -> Vec<u8> {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-    }
-
-    pub fn requester() -> Keypair {
-        Keypair::from_protobuf_encoding(&unhex(concat!(
-            "080112407e0830617c4a7de83925dfb2694556b12936c477a0e1feb2e148ec9da60fee7d",
-            "1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e"
-        )))
-        .unwrap()
-    }
-
-    pub fn provider() -> Keypair {
-        Keypair::ed25519_from_bytes([0; 32]).unwrap()
     }
 
     pub const TASK_PAYLOAD: &str = concat!(
