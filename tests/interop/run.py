@@ -423,6 +423,7 @@ def program_courses(ours, listener, muxer):
                     result = client.expect("result", STEP_WAIT)
                     client.finish()
                 check(result["status"] == "completed", f"the result is {result}")
+                server.expect("task", END_WAIT, task_id=result["task_id"], status="completed")
                 ends = [e["status"] for e in server.all("task", task_id=result["task_id"])]
                 check(ends == ["rejected", "rejected", "completed"], f"the task was {', '.join(ends)}")
 

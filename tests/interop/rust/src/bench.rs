@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use crate::{
+    console::{input_end, print},
     dialer::{Dialer, Target},
     envelope::{Keypair, PeerId},
     json::Object,
-    print,
     requester::{self, Question},
     streams::{Opener, Stream},
     wire,
@@ -43,6 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 struct Plan {
     pings: usize,
     tasks: usize,
+    samples: bool,
     total: usize,
     concurrency: usize,
     connections: usize,
@@ -60,6 +61,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
         match argument.as_str() {
             "--pings" => plan.pings = number()?,
             "--tasks" => plan.tasks = number()?,
+            "--samples" => plan.samples = true,
             "--total" => plan.total = number()?,
             "--concurrency" => plan.concurrency = number()?,
             "--connections" => plan.connections = number()?,
@@ -73,6 +75,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     }
     let target = Target::new(address.context("bench needs an address")?, muxers)?;
     ensure!(plan.tasks == 0 || plan.tasks > WARM_UP, "--tasks has to be above {WARM_UP}");
+    ensure!(plan.tasks > 0 || !plan.samples, "--samples goes with --tasks");
     ensure!((plan.total > 0) == (plan.concurrency > 0), "--total and --concurrency go together");
     ensure!(plan.total == 0 || plan.total > 2 * plan.concurrency, "--total has to be above twice --concurrency");
     ensure!((plan.connections > 0) == (plan.parallel > 0), "--connections and --parallel go together");
@@ -82,7 +85,7 @@ pub async fn run(arguments: &[String]) -> Result<()> {
         report.add("pings", pings(&target, plan.pings)).await?;
     }
     if plan.tasks > 0 {
-        report.add("tasks", tasks(&target, plan.tasks)).await?;
+        report.add("tasks", tasks(&target, plan.tasks, plan.samples)).await?;
     }
     if plan.total > 0 {
         report.add("concurrent tasks", concurrent_tasks(&target, plan.total, plan.concurrency)).await?;
@@ -129,7 +132,7 @@ impl Report {
 type Figures = (Option<&'static str>, Vec<(&'static str, Value)>);
 
 async fn pings(target: &Target, count: usize) -> Result<Figures> {
-    let mut dialer = Dialer::new(target)?;
+    let mut dialer = Dialer::new(target, false)?;
     dialer.dial().await?;
     let (opener, peer) = (dialer.opener(), target.peer);
     let times = async move {
@@ -163,8 +166,8 @@ async fn task(opener: &Opener, key: &Keypair, peer: PeerId) -> Result<Duration> 
     Ok(time)
 }
 
-async fn tasks(target: &Target, count: usize) -> Result<Figures> {
-    let mut dialer = Dialer::new(target)?;
+async fn tasks(target: &Target, count: usize, samples: bool) -> Result<Figures> {
+    let mut dialer = Dialer::new(target, false)?;
     dialer.dial().await?;
     dialer.identified().await?;
     let (opener, key, peer) = (dialer.opener(), dialer.key().clone(), target.peer);
@@ -177,11 +180,16 @@ async fn tasks(target: &Target, count: usize) -> Result<Figures> {
     };
     let times = dialer.during(times).await?;
     dialer.close().await?;
-    Ok((dialer.muxer(), vec![("task_seq_ms", distribution(times))]))
+    let samples = samples.then(|| times.iter().copied().map(milliseconds).collect());
+    let mut figures = distribution(times);
+    if let Some(samples) = samples {
+        figures["samples"] = samples;
+    }
+    Ok((dialer.muxer(), vec![("task_seq_ms", figures)]))
 }
 
 async fn concurrent_tasks(target: &Target, total: usize, concurrency: usize) -> Result<Figures> {
-    let mut dialer = Dialer::new(target)?;
+    let mut dialer = Dialer::new(target, false)?;
     dialer.dial().await?;
     dialer.identified().await?;
     let left = Arc::new(AtomicUsize::new(total));
@@ -230,7 +238,7 @@ async fn connection_round(
     ping: bool,
 ) -> Result<(Option<&'static str>, Duration, Vec<Duration>)> {
     let left = Arc::new(AtomicUsize::new(count));
-    let dialers = (0..parallel).map(|_| Dialer::new(target)).collect::<Result<Vec<_>>>()?;
+    let dialers = (0..parallel).map(|_| Dialer::new(target, false)).collect::<Result<Vec<_>>>()?;
     let mut workers = JoinSet::new();
     let start = Instant::now();
     for mut dialer in dialers {
@@ -268,7 +276,7 @@ async fn first_byte(opener: Opener, peer: PeerId) -> Result<()> {
 }
 
 async fn bulk(target: &Target, bytes: u64) -> Result<Figures> {
-    let mut dialer = Dialer::new(target)?;
+    let mut dialer = Dialer::new(target, true)?;
     dialer.dial().await?;
     let (opener, peer) = (dialer.opener(), target.peer);
     let both = async move {
@@ -344,7 +352,7 @@ async fn hold(target: &Target, count: usize) -> Result<()> {
         let (target, opening, opened) = (target.clone(), opening.clone(), opened.clone());
         holders.spawn(async move {
             let permit = opening.acquire().await?;
-            let mut dialer = Dialer::new(&target)?;
+            let mut dialer = Dialer::new(&target, false)?;
             dialer.dial().await?;
             dialer.identified().await?;
             drop(permit);
@@ -363,7 +371,7 @@ async fn hold(target: &Target, count: usize) -> Result<()> {
             openings.recv().await;
         }
         print(json!({"event": "held", "n": count}));
-        crate::input_end().await;
+        input_end().await;
         Ok(())
     };
     tokio::select! {

@@ -36,7 +36,8 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    pub fn new(target: &Target) -> Result<Self> {
+    /// For many bytes at once, or for everything else.
+    pub fn new(target: &Target, bulk: bool) -> Result<Self> {
         let node = Node::new(node::Config {
             muxers: target.muxers.clone(),
             mdns: Mdns::Off,
@@ -45,6 +46,7 @@ impl Dialer {
             serves: vec![wire::PING],
             ping_interval: None,
             lazy: true,
+            bulk,
         })?;
         Ok(Self { node, target: target.clone(), identified: false })
     }

@@ -1,6 +1,7 @@
 //! An interop peer on rust-libp2p; ../README.md says what its commands are.
 
 mod bench;
+mod console;
 mod dialer;
 mod envelope;
 mod json;
@@ -14,7 +15,6 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io::Write,
     process::exit,
     time::{Duration, Instant},
 };
@@ -26,12 +26,12 @@ use libp2p::{
 };
 use serde_json::{json, Value};
 use tokio::{
-    io::AsyncReadExt,
     signal::unix::{signal, SignalKind},
     sync::{mpsc, oneshot, watch},
     time::{sleep_until, timeout},
 };
 
+use console::{input_end, print};
 use requester::{Answer, Question};
 
 use node::{Behaviour, BehaviourEvent, Mdns, Muxer, Node};
@@ -81,13 +81,6 @@ async fn run(arguments: &[String]) -> Result<()> {
         "dial" => dial(options).await,
         "discover" => discover(options).await,
         _ => bail!("unknown command {command:?}: serve, dial, discover and bench are known"),
-    }
-}
-
-fn print(line: Value) {
-    let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        exit(1); // nobody listens any more
     }
 }
 
@@ -166,6 +159,7 @@ async fn serve(options: Options) -> Result<()> {
         serves,
         ping_interval: Some(if options.quiet { QUIET_PING } else { SERVE_PING }),
         lazy: false,
+        bulk: options.perf,
     })?;
     let mut listen = options.listen;
     if listen.is_empty() {
@@ -201,11 +195,6 @@ async fn serve(options: Options) -> Result<()> {
             _ = &mut input_end => return Ok(()),
         }
     }
-}
-
-async fn input_end() {
-    let (mut stdin, mut ignored) = (tokio::io::stdin(), [0; 256]);
-    while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
 }
 
 type Event = SwarmEvent<BehaviourEvent>;
@@ -297,6 +286,7 @@ async fn dial(options: Options) -> Result<()> {
         serves: vec![],
         ping_interval: Some(DIAL_PING),
         lazy: false,
+        bulk: false,
     })?;
     node.swarm.dial(address.clone())?;
     let established = timeout(STEP, connect(&mut node.swarm, peer)).await.context("dialling takes too long")?;
@@ -570,6 +560,7 @@ async fn discover(options: Options) -> Result<()> {
         serves: vec![],
         ping_interval: Some(SERVE_PING),
         lazy: false,
+        bulk: false,
     })?;
     node.swarm.listen_on(if options.ipv6 { "/ip6/::/tcp/0" } else { "/ip4/0.0.0.0/tcp/0" }.parse()?)?;
     let search = async {
@@ -597,7 +588,15 @@ mod tests {
 
     fn node(muxer: Muxer, serves: Vec<&'static str>) -> Node {
         let ping_interval = Some(SERVE_PING);
-        Node::new(node::Config { muxers: vec![muxer], mdns: Mdns::Off, serves, ping_interval, lazy: false }).unwrap()
+        Node::new(node::Config {
+            muxers: vec![muxer],
+            mdns: Mdns::Off,
+            serves,
+            ping_interval,
+            lazy: false,
+            bulk: false,
+        })
+        .unwrap()
     }
 
     /// Each stream waits until all are open, so that none is served before the last has been accepted.

@@ -165,11 +165,12 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::tests::requester;
 
     fn course(nth: usize, payload: &[u8]) -> Arc<Course> {
         let task =
             Task { id: nth.to_string(), prompt: String::new(), stream: false, timeout_ms: None, linger_ms: 10_000 };
-        Course::new(PeerId::from_multihash(Default::default()).unwrap(), task, payload.into(), Plan::of(""))
+        Course::new(requester().public().to_peer_id(), task, payload.into(), Plan::of(""))
     }
 
     fn remember(memory: &mut Memory, course: &Arc<Course>) {

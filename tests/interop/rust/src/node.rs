@@ -26,6 +26,12 @@ use tokio::sync::mpsc;
 
 use crate::streams;
 
+/// Of a connection.
+const MAX_STREAMS: usize = 2048;
+const BULK_WINDOW: u32 = 16 << 20;
+/// With its header it just fits one message of Noise.
+const BULK_FRAME: usize = 65_500;
+
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
     identify: identify::Behaviour,
@@ -49,6 +55,8 @@ pub struct Config {
     pub ping_interval: Option<Duration>,
     /// Streams are used before the peer has agreed on their protocol.
     pub lazy: bool,
+    /// Muxers for many bytes at once; everything else is a little slower with them.
+    pub bulk: bool,
 }
 
 pub struct Node {
@@ -64,7 +72,7 @@ impl Node {
     pub fn new(config: Config) -> Result<Self> {
         let key = Keypair::generate_ed25519();
         let muxer = Arc::new(OnceLock::new());
-        let muxers = Muxers { offered: config.muxers, agreed: muxer.clone() };
+        let muxers = Muxers { offered: config.muxers, agreed: muxer.clone(), bulk: config.bulk };
         let mdns = match config.mdns {
             Mdns::Off => None,
             family => {
@@ -102,7 +110,7 @@ impl Node {
                     // Whoever connected to a test peer decides when to leave; the default hangs up after 10 idle seconds.
                     .with_idle_connection_timeout(Duration::from_secs(3600))
                     // As many as yamux lets a peer open, so that a burst of tasks isn't thinned out while negotiating.
-                    .with_max_negotiating_inbound_streams(512)
+                    .with_max_negotiating_inbound_streams(MAX_STREAMS)
             })
             .build();
         Ok(Self { key, swarm, opener, inbound, muxer })
@@ -151,6 +159,30 @@ impl AsRef<str> for Muxer {
 struct Muxers {
     offered: Vec<Muxer>,
     agreed: Arc<OnceLock<Muxer>>,
+    bulk: bool,
+}
+
+impl Muxers {
+    fn yamux(&self) -> yamux::Config {
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams(MAX_STREAMS);
+        if self.bulk {
+            // What is deprecated is the older yamux that these choose. Its windows don't have to grow first, which makes up
+            // for two fifths.
+            #[allow(deprecated)]
+            config.set_receive_window_size(BULK_WINDOW).set_max_buffer_size(2 * BULK_WINDOW as usize);
+        }
+        config
+    }
+
+    fn mplex(&self) -> libp2p_mplex::Config {
+        let mut config = libp2p_mplex::Config::default();
+        config.set_max_num_streams(MAX_STREAMS);
+        if self.bulk {
+            config.set_split_send_size(BULK_FRAME);
+        }
+        config
+    }
 }
 
 impl UpgradeInfo for Muxers {
@@ -174,12 +206,10 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrad
         Box::pin(async move {
             Ok(match muxer {
                 Muxer::Yamux => {
-                    let yamux = yamux::Config::default().upgrade_inbound(socket, muxer.name()).await;
+                    let yamux = self.yamux().upgrade_inbound(socket, muxer.name()).await;
                     StreamMuxerBox::new(yamux.map_err(io::Error::other)?)
                 }
-                Muxer::Mplex => {
-                    StreamMuxerBox::new(libp2p_mplex::Config::default().upgrade_inbound(socket, muxer.name()).await?)
-                }
+                Muxer::Mplex => StreamMuxerBox::new(self.mplex().upgrade_inbound(socket, muxer.name()).await?),
             })
         })
     }
@@ -195,12 +225,10 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
         Box::pin(async move {
             Ok(match muxer {
                 Muxer::Yamux => {
-                    let yamux = yamux::Config::default().upgrade_outbound(socket, muxer.name()).await;
+                    let yamux = self.yamux().upgrade_outbound(socket, muxer.name()).await;
                     StreamMuxerBox::new(yamux.map_err(io::Error::other)?)
                 }
-                Muxer::Mplex => {
-                    StreamMuxerBox::new(libp2p_mplex::Config::default().upgrade_outbound(socket, muxer.name()).await?)
-                }
+                Muxer::Mplex => StreamMuxerBox::new(self.mplex().upgrade_outbound(socket, muxer.name()).await?),
             })
         })
     }

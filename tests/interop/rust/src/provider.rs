@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     bench::serve_perf,
+    console::print,
     envelope::{self, Keypair, PeerId},
     json::{self, Members, Object},
     memory::{Course, Memory, Stop},
@@ -227,7 +228,7 @@ impl Provider {
     fn tell(&self, mut line: Value, peer: PeerId) {
         if !self.quiet {
             line["peer"] = peer.to_base58().into();
-            crate::print(line);
+            print(line);
         }
     }
 
@@ -266,7 +267,7 @@ async fn await_close(stream: &mut Stream) -> Result<()> {
 
 async fn serve_info(stream: &mut Stream, key: &Keypair, opener: PeerId) -> Result<()> {
     let info = json!({
-        "agent": concat!("rust-interop-peer/", env!("CARGO_PKG_VERSION")),
+        "agent": concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
         "timestamp": wire::now(),
         "recipient": opener.to_base58(),
         "executors": [{"task_type": "inference", "executor": EXECUTOR}],

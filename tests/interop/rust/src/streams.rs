@@ -65,7 +65,7 @@ impl Opener {
 
 pub struct Behaviour {
     served: Vec<&'static str>,
-    // Unbounded, yet not endless: the muxers allow a connection 512 or 128 streams.
+    // Unbounded, yet not endless: the muxers bound the streams of a connection.
     inbound: mpsc::UnboundedSender<Inbound>,
     connections: Connections,
 }
