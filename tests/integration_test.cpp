@@ -84,6 +84,40 @@ TEST(Program, ListsAndPingsPeers) {
   EXPECT_NE(ping.output.find("\"received\":2"), std::string::npos);
 }
 
+TEST(Program, MeasuresAPeer) {
+  Serving provider({"--perf", "--quiet", "--queue", "100"});  // nobody reads what it prints
+  const Ended measured = run({"bench", "--json", "--pings", "5", "--tasks", "203", "--samples", "--total", "20", "--concurrency", "4",
+                              "--connections", "6", "--parallel", "2", "--bulk", "1", provider.address});
+  EXPECT_EQ(measured.exit, 0) << measured.errors;
+  const json::object event = parsed(measured.output);
+  EXPECT_EQ(text_of(event, "event"), "bench");
+  EXPECT_EQ(text_of(event, "muxer"), "yamux");
+  const auto counted = [&](const char* member) { return event.at(member).at("n").to_number<int>(); };
+  EXPECT_EQ(counted("ping_ms"), 5);
+  EXPECT_EQ(counted("task_seq_ms"), 3);
+  EXPECT_EQ(event.at("task_seq_ms").at("samples").as_array().size(), 3U);
+  EXPECT_EQ(event.at("task_conc").at("latency_ms").at("n").to_number<int>(), 16);
+  EXPECT_EQ(counted("connect_ms"), 6);
+  EXPECT_EQ(counted("first_byte_ms"), 6);
+  EXPECT_GT(event.at("conn").at("per_s").to_number<double>(), 0);
+  for (const char* const way : {"bulk_up", "bulk_down"}) EXPECT_EQ(event.at(way).at("bytes").to_number<int>(), 1024 * 1024);
+
+  const Ended held = run({"bench", "--json", "--hold", "3", provider.address}, "");
+  EXPECT_EQ(held.exit, 0) << held.errors;
+  EXPECT_EQ(held.output, "{\"event\":\"held\",\"n\":3}\n");
+  EXPECT_EQ(run({"bench", "--total", "8", "--concurrency", "4", provider.address}).exit, 2);
+  const Ended short_round = run({"bench", provider.address});
+  EXPECT_EQ(short_round.exit, 0) << short_round.errors;
+  EXPECT_NE(short_round.output.find("bulk down"), std::string::npos) << short_round.output;
+}
+
+TEST(Program, DoesNotMeasureWhatAPeerDoesNotServe) {
+  Serving provider;
+  const Ended refused = run({"bench", "--bulk", "1", provider.address});
+  EXPECT_EQ(refused.exit, 3) << refused.output;
+  EXPECT_NE(refused.errors.find("does not speak"), std::string::npos) << refused.errors;
+}
+
 TEST(Program, SaysThatNobodyWasFound) {
   const std::string nobody = KeyPair(std::array<std::uint8_t, 32>{1}).peer_id().text();
   const Ended result = run({"run", "--json", "--wait", "0.1", "--peer", nobody, "x"});

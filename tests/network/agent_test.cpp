@@ -417,6 +417,53 @@ TEST(Agent, GivesUpAHandshakeThatDoesNotEnd) {
   });
 }
 
+TEST(Agent, TurnsAwayFurtherConnectionsFromOneAddress) {
+  SimNetwork network;
+  AgentOptions options = listening();
+  options.max_connections_per_address = 2;
+  SimAgent listener(network, options);
+  SimAgent honest(network, looking());
+  SimHost& greedy = network.add_host();
+  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
+    const Multiaddr address = listener.agent.addresses().front();
+    std::vector<std::unique_ptr<ByteStream>> held;
+    for (std::size_t i = 0; i < 3; ++i) {
+      held.push_back(greedy.dial(address));
+      co_await held.back()->connect(seconds(1));
+    }
+    const Time start = network.clock().now();
+    Bytes nothing(1);
+    EXPECT_EQ(co_await held.back()->read_some(nothing), 0U);
+    EXPECT_LT(network.clock().now() - start, seconds(1));
+    std::vector<Multiaddr> addresses(1, address);
+    co_await honest.agent.connect(addresses);  // from elsewhere
+    // Those that said nothing are given up, and leave their places to others.
+    co_await sleep_until(network.clock(), network.loop(), start + limits::handshake + seconds(1));
+    held.push_back(greedy.dial(address));
+    co_await held.back()->connect(seconds(1));
+    const Time again = network.clock().now();
+    EXPECT_EQ(co_await held.back()->read_some(nothing), 0U);
+    EXPECT_GE(network.clock().now() - again, limits::handshake - seconds(1));
+  });
+}
+
+TEST(Agent, TurnsAwayConnectionsAboveItsLimit) {
+  SimNetwork network;
+  AgentOptions options = listening();
+  options.max_connections = 1;
+  SimAgent listener(network, options);
+  SimAgent first(network, looking());
+  SimAgent second(network, looking());
+  network.run({&listener, &first, &second}, [&]() -> Awaitable<void> {
+    co_await first.agent.connect(listener.agent.addresses());
+    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(1));
+    EXPECT_EQ(co_await error_of(discard(second.agent.connect(listener.agent.addresses()))), Errc::closed);
+    first.agent.disconnect(listener.agent.id());
+    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(1));
+    co_await second.agent.connect(listener.agent.addresses());
+  });
+}
+
 TEST(Agent, DropsGarbageAndSilenceAndGoesOnServing) {
   SimNetwork network;
   SimAgent listener(network, listening());

@@ -1,0 +1,68 @@
+// How often a task goes back and forth, counted in virtual time, in which nothing else costs any.
+
+#include "support/tasks.hpp"
+
+namespace p2p::test {
+namespace {
+
+class Flights : public Tasks {
+ protected:
+  /// From before the dial to after the result.
+  Duration connect_and_ask(bool trusted) {
+    serve();
+    Duration took{};
+    network.run({&requester, &provider_host}, [&]() -> Awaitable<void> {
+      const Time start = network.clock().now();
+      co_await requester.agent.connect(provider_host.agent.addresses());
+      if (trusted) manager.trust(peer());
+      const Answer answer = co_await manager.submit(peer(), task());
+      took = network.clock().now() - start;
+      EXPECT_EQ(answer.result.text, "Processed: hi");
+      co_await provider->shut_down(seconds(0));
+    });
+    return took;
+  }
+  Duration round_trip() const { return 2 * network.latency; }
+};
+
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Flights, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
+                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+
+TEST_P(Flights, OfAFirstTaskAreTwoRoundTripsBehindTcps) { EXPECT_EQ(connect_and_ask(true), 3 * round_trip()); }
+
+TEST_P(Flights, OfATaskForAPeerThatIsNotKnownToTakeAnyAreOneMore) { EXPECT_EQ(connect_and_ask(false), 4 * round_trip()); }
+
+TEST_P(Flights, OfATaskForAPeerThatHasSaidWhatItSpeaksAreOneRoundTrip) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    co_await requester.agent.identify(peer());
+    const Time start = network.clock().now();
+    co_await manager.submit(peer(), task());
+    EXPECT_EQ(network.clock().now() - start, round_trip());
+  });
+}
+
+TEST_P(Flights, OfAnInfoAreOneRoundTripAndMakeThePeerKnown) {
+  serve();
+  network.run({&requester, &provider_host}, [&]() -> Awaitable<void> {
+    co_await requester.agent.connect(provider_host.agent.addresses());
+    Time start = network.clock().now();
+    co_await manager.info(peer());
+    EXPECT_EQ(network.clock().now() - start, round_trip());
+    start = network.clock().now();
+    co_await manager.submit(peer(), task());
+    EXPECT_EQ(network.clock().now() - start, round_trip());
+    co_await provider->shut_down(seconds(0));
+  });
+}
+
+TEST_P(Flights, EndWithWhyWhenAPeerThatTheUserNamedTakesNoTasks) {
+  with_connection([&]() -> Awaitable<void> {
+    manager.trust(peer());
+    EXPECT_EQ(co_await error_of(task()), Errc::unsupported);
+    EXPECT_EQ(co_await error_of(task(std::string(100'000, 'x'))), Errc::unsupported);
+  });
+}
+
+}  // namespace
+}  // namespace p2p::test
