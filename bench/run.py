@@ -219,7 +219,7 @@ BOTH = ("yamux", "mplex")
 
 IMPLEMENTATIONS = [
     Implementation("rust", "rust-libp2p", INTEROP / "rust", **RUST, muxers=BOTH),
-    Implementation("litep2p", "litep2p", ROOT / "bench" / "peers" / "litep2p", **LITEP2P),
+    Implementation("litep2p", "litep2p", ROOT / "bench" / "peers" / "litep2p", **LITEP2P, lacks=frozenset({"run", "discovery p50", "discovery p99"})),
     Implementation("go", "go-libp2p", INTEROP / "go", **GO),
     Implementation("js", "js-libp2p", INTEROP / "js", **JS, muxers=BOTH),
     Ours("ours", "ours", ROOT, "", "", muxers=BOTH, lacks=frozenset()),

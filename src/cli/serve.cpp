@@ -2,13 +2,13 @@
 #include "executors/registry.hpp"
 #include "network/perf.hpp"
 #include "task/allow_list.hpp"
+#include "task/files.hpp"
 #include "task/provider.hpp"
 #include "task/receipt_store.hpp"
 
 #include <boost/json/array.hpp>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 
 namespace p2p::cli {
 namespace {
@@ -38,8 +38,9 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
 std::string openai_key(const ServeOptions& options) {
   std::string key;
   if (!options.openai_key_file.empty()) {
-    std::ifstream file(options.openai_key_file);
-    if (!std::getline(file, key) || key.empty() || key.size() > limits::key_file) {
+    const Bytes file = read_file(options.openai_key_file, limits::key_file);
+    key = as_text(file).substr(0, as_text(file).find('\n'));
+    if (key.empty() || key.size() > limits::key_file) {
       throw Failure(Exit::usage, "'" + options.openai_key_file + "' has no key in its first line");
     }
   } else if (const char* const given = std::getenv("OPENAI_API_KEY")) {

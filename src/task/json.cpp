@@ -6,7 +6,6 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 #include <cmath>
-#include <set>
 
 namespace p2p {
 namespace {
@@ -21,8 +20,8 @@ struct Handler {
   static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
 
   json::value_stack stack;
-  std::string text;                         // of a key or string that comes in parts
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  std::string text;  // of a key or string that comes in parts
+  std::size_t keys = 0;
   const char* problem = nullptr;
 
   bool refuse(const char* reason, ErrorCode& error) {
@@ -33,12 +32,8 @@ struct Handler {
 
   bool on_document_begin(ErrorCode&) { return true; }
   bool on_document_end(ErrorCode&) { return true; }
-  bool on_object_begin(ErrorCode&) {
-    keys.emplace_back();
-    return true;
-  }
+  bool on_object_begin(ErrorCode&) { return true; }
   bool on_object_end(std::size_t count, ErrorCode&) {
-    keys.pop_back();
     stack.push_object(count);
     return true;
   }
@@ -51,9 +46,9 @@ struct Handler {
     text.append(part.data(), part.size());
     return true;
   }
-  bool on_key(json::string_view part, std::size_t, ErrorCode& error) {
+  bool on_key(json::string_view part, std::size_t, ErrorCode&) {
     text.append(part.data(), part.size());
-    if (!keys.back().insert(text).second) return refuse("a key stands twice in one object", error);
+    ++keys;
     stack.push_key(text);
     text.clear();
     return true;
@@ -94,6 +89,17 @@ struct Handler {
   bool on_comment(json::string_view, ErrorCode&) { return true; }
 };
 
+std::size_t keys_in(const json::value& value) {
+  std::size_t keys = 0;
+  if (value.is_object()) {
+    keys = value.get_object().size();
+    for (const json::key_value_pair& member : value.get_object()) keys += keys_in(member.value());
+  } else if (value.is_array()) {
+    for (const json::value& element : value.get_array()) keys += keys_in(element);
+  }
+  return keys;
+}
+
 }  // namespace
 
 Result<json::object> parse_json(ByteView text) {
@@ -112,6 +118,7 @@ Result<json::object> parse_json(ByteView text) {
   }
   if (!parser.done() || used != characters.size()) return Error{Errc::malformed, "not valid JSON: it does not end where it should"};
   json::value value = handler.stack.release();
+  if (keys_in(value) != handler.keys) return Error{Errc::malformed, "a key stands twice in one object"};
   if (!value.is_object()) return Error{Errc::malformed, "JSON, but not an object"};
   return std::move(value.get_object());
 }
