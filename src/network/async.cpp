@@ -1,5 +1,6 @@
 #include "network/async.hpp"
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -46,8 +47,8 @@ class ReadyQueue final : public boost::asio::execution_context::service {
 
   explicit ReadyQueue(boost::asio::execution_context& context) : service(context) {}
 
-  void add(std::unique_ptr<Suspended> suspended) {
-    waiting_.push_back(std::move(suspended));
+  void add(std::unique_ptr<Suspended> suspended, std::size_t others) {
+    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(std::min(others, waiting_.size())), std::move(suspended));
     schedule();
   }
 
@@ -89,12 +90,12 @@ Awaitable<void> Event::wait() {
   }
 }
 
-void Event::notify() {
+void Event::notify_behind(std::size_t others) {
   if (!waiter_) {
     notified_ = true;
     return;
   }
-  ready_.add(std::exchange(waiter_, nullptr));
+  ready_.add(std::exchange(waiter_, nullptr), others);
 }
 
 Awaitable<void> Latch::wait() {
@@ -104,7 +105,7 @@ Awaitable<void> Latch::wait() {
 
 void Latch::open() {
   open_ = true;
-  for (auto& waiter : std::exchange(waiters_, {})) ready_.add(std::move(waiter));
+  for (auto& waiter : std::exchange(waiters_, {})) ready_.add(std::move(waiter), static_cast<std::size_t>(-1));
 }
 
 void TaskGroup::spawn(Awaitable<void> work) {

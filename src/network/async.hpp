@@ -36,7 +36,9 @@ class Event {
   /// Returns after a notify(). One coroutine at a time.
   Awaitable<void> wait();
   /// The waiting coroutine goes on later, behind those that were notified before it, never inside this call.
-  void notify();
+  void notify() { notify_behind(static_cast<std::size_t>(-1)); }
+  /// The same behind `others` of these at most.
+  void notify_behind(std::size_t others);
 
  private:
   ReadyQueue& ready_;

@@ -8,6 +8,7 @@
 namespace p2p {
 namespace {
 
+constexpr std::size_t work_before_flush = 4;    // coroutines that go on before what there is to write is written
 constexpr std::size_t input_size = 128 * 1024;  // bytes; holds the largest record and most of a next one
 constexpr std::size_t input_kept = 16 * 1024;   // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
@@ -229,7 +230,9 @@ Awaitable<Stream> Connection::open_stream(std::string protocol) {
   co_return stream;
 }
 
-void Connection::flush_soon() { output_.notify(); }
+// Much is written at once, and yet not all that there is to do comes before it: while this side works on the rest, the other has work
+// already.
+void Connection::flush_soon() { output_.notify_behind(work_before_flush); }
 
 Awaitable<void> Connection::write_loop() {
   Bytes batch;
