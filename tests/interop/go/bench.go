@@ -38,6 +38,7 @@ type bench struct {
 	total, concurrency    int
 	connections, parallel int
 	bulk, hold            int
+	samples               bool
 
 	muxer any // agreed on with the last connection
 }
@@ -48,6 +49,7 @@ func runBench(ctx context.Context, args []string) error {
 	flags.StringVar(&b.muxers, "muxer", "yamux", "muxers, separated by commas")
 	flags.IntVar(&b.pings, "pings", 0, "pings, one after another")
 	flags.IntVar(&b.tasks, "tasks", 0, "tasks, one after another")
+	flags.BoolVar(&b.samples, "samples", false, "the times of these tasks as well")
 	flags.IntVar(&b.total, "total", 0, "tasks, many at once")
 	flags.IntVar(&b.concurrency, "concurrency", 0, "tasks under way at once")
 	flags.IntVar(&b.connections, "connections", 0, "connections, in each of two rounds")
@@ -197,7 +199,20 @@ func (b *bench) measureTasks(ctx context.Context) ([]any, error) {
 			return nil, err
 		}
 	}
-	return []any{"task_seq_ms", summarize(times[benchWarmUp:])}, nil
+	counted := times[benchWarmUp:]
+	if !b.samples {
+		return []any{"task_seq_ms", summarize(counted)}, nil
+	}
+	all := sampled{summarize(counted), make([]float64, len(counted))}
+	for i, took := range counted {
+		all.Samples[i] = milliseconds(took)
+	}
+	return []any{"task_seq_ms", all}, nil
+}
+
+type sampled struct {
+	summary
+	Samples []float64 `json:"samples"`
 }
 
 type concurrent struct {

@@ -23,12 +23,13 @@ export function benchOptions (values) {
     if (!Number.isSafeInteger(n) || n < 0) throw new Error(`--${name} takes a number`)
     options[name] = n
   }
+  const samples = values.samples === true
   const { tasks, total, concurrency, connections, parallel } = options
   if (Object.values(options).every(n => n === 0)) throw new Error('nothing to measure')
   if (tasks > 0 && tasks <= WARM_UP) throw new Error(`--tasks must be above ${WARM_UP}, which don't count`)
   if ((total > 0) !== (concurrency > 0) || (total > 0 && total <= 2 * concurrency)) throw new Error('--total goes with --concurrency, and is above twice of that')
   if ((connections > 0) !== (parallel > 0)) throw new Error('--connections goes with --parallel')
-  return options
+  return { ...options, samples }
 }
 
 /** n, min, p50, p99 and max; the percentiles by nearest rank. */
@@ -94,10 +95,10 @@ export class Bench {
 
   /** Measures what is asked for. @param emit prints a line */
   async run (options, emit) {
-    const { pings, tasks, total, concurrency, connections, parallel, bulk, hold } = options
+    const { pings, tasks, samples, total, concurrency, connections, parallel, bulk, hold } = options
     const measurements = [
       ['pings', pings > 0, () => this.pings(pings)],
-      ['tasks', tasks > 0, () => this.tasks(tasks)],
+      ['tasks', tasks > 0, () => this.tasks(tasks, samples)],
       ['concurrent tasks', total > 0, () => this.concurrentTasks(total, concurrency)],
       ['connections', connections > 0, () => this.connections(connections, parallel)],
       ['bulk', bulk > 0, () => this.bulk(bulk * 1024 * 1024)]
@@ -130,11 +131,12 @@ export class Bench {
     })
   }
 
-  async tasks (n) {
+  async tasks (n, samples) {
     return await this.#connected(async (connection, node) => {
       const times = []
       for (let i = 0; i < n; i++) times.push(await timedTask(connection, node))
-      return { task_seq_ms: summary(times.slice(WARM_UP)) }
+      const counted = times.slice(WARM_UP)
+      return { task_seq_ms: { ...summary(counted), ...(samples ? { samples: counted.map(rounded) } : {}) } }
     })
   }
 

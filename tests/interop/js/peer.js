@@ -392,7 +392,7 @@ async function main () {
   }
   if (command === 'bench') {
     const numbers = ['pings', 'tasks', 'total', 'concurrency', 'connections', 'parallel', 'bulk', 'hold']
-    const options = parse({ muxer: text, ...Object.fromEntries(numbers.map(name => [name, text])) }, true)
+    const options = parse({ muxer: text, samples: flag, ...Object.fromEntries(numbers.map(name => [name, text])) }, true)
     return await new Bench(target(options.positionals), options.muxers).run(benchOptions(options), emit)
   }
   throw new Error('usage: peer serve|dial|discover|bench …')
