@@ -29,7 +29,7 @@ export function benchOptions (values) {
   if (tasks > 0 && tasks <= WARM_UP) throw new Error(`--tasks must be above ${WARM_UP}, which don't count`)
   if ((total > 0) !== (concurrency > 0) || (total > 0 && total <= 2 * concurrency)) throw new Error('--total goes with --concurrency, and is above twice of that')
   if ((connections > 0) !== (parallel > 0)) throw new Error('--connections goes with --parallel')
-  return { ...options, samples }
+  return samples ? { ...options, samples } : options
 }
 
 /** n, min, p50, p99 and max; the percentiles by nearest rank. */
