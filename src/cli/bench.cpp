@@ -93,19 +93,12 @@ class Bench {
 
  private:
   Awaitable<void> measure() {
-    const Time deadline = session_.now() + options_.wait;
-    std::optional<Failure> failure;
-    try {
-      target_.peer = co_await session_.connect(parse_peer(options_.peer), deadline);
-    } catch (const boost::system::system_error& error) {
-      failure = connect_failure_of(error);
-    }
-    if (failure) throw *failure;
+    target_.peer = co_await session_.reach(parse_peer(options_.peer), session_.now() + options_.wait);
     const Connection* const connection = session_.agent().connection_to(target_.peer);
     target_.addresses.push_back(connection->remote_address());
     report_["muxer"] = muxer_name(connection->muxer());
-    const Identify identify = co_await session_.agent().identify(target_.peer);
-    const bool serves_perf = std::find(identify.protocols.begin(), identify.protocols.end(), perf_protocol) != identify.protocols.end();
+    co_await session_.agent().identify(target_.peer);
+    const bool serves_perf = session_.agent().speaks(target_.peer, perf_protocol);
     session_.agent().disconnect(target_.peer);
 
     const bool all = !options_.pings && !options_.tasks && !options_.total && !options_.connections && !options_.hold && !options_.bulk;
@@ -184,29 +177,17 @@ class Bench {
     }
     for (Dialler* const dialler : over) co_await dialler->agent.identify(target_.peer);
     Times times;
-    unsigned begun = 0;
+    bool warming_up = true;
     Time start = session_.now();
-    std::exception_ptr failure;
-    const auto one_after_another = [&](Dialler& dialler) -> Awaitable<void> {
-      try {
-        while (begun < count && !failure) {
-          ++begun;
-          times.add(co_await time_task(dialler));
-          if (times.size() == in_flight && start_counting_) {
-            start_counting_ = false;
-            times.start_over();
-            start = session_.now();
-          }
-        }
-      } catch (...) {
-        if (!failure) failure = std::current_exception();
+    const std::function<Awaitable<void>(unsigned)> one = [&](unsigned lane) -> Awaitable<void> {
+      times.add(co_await time_task(*over[lane % over.size()]));
+      if (warming_up && times.size() == in_flight) {
+        warming_up = false;
+        times.start_over();
+        start = session_.now();
       }
     };
-    start_counting_ = true;
-    TaskGroup group(session_.system().loop());
-    for (unsigned i = 0; i < in_flight; ++i) group.spawn(one_after_another(*over[i % over.size()]));
-    co_await group.join();
-    if (failure) std::rethrow_exception(failure);
+    co_await several_at_once(count, in_flight, one);
     const Duration time = session_.now() - start;
     const json::object latency = times.summary();
     tell("task, " + std::to_string(in_flight) + " at once", "task_conc",
@@ -239,21 +220,31 @@ class Bench {
   }
 
   Awaitable<void> each_over_new_connection(unsigned count, std::function<Awaitable<void>(Dialler&)> work) {
+    std::vector<Dialler*> lanes;
+    while (lanes.size() < std::min(count, options_.parallel)) lanes.push_back(&add_dialler());
+    const std::function<Awaitable<void>(unsigned)> one = [&](unsigned lane) -> Awaitable<void> {
+      co_await work(*lanes[lane]);
+      lanes[lane]->agent.disconnect(target_.peer);
+    };
+    co_await several_at_once(count, options_.parallel, one);
+  }
+
+  /// Calls `work` `count` times, with the number of its lane, in so many lanes at once. The first failure is the end of all.
+  Awaitable<void> several_at_once(unsigned count, unsigned lanes, std::function<Awaitable<void>(unsigned)> work) {
     unsigned begun = 0;
     std::exception_ptr failure;
-    const auto one_after_another = [&](Dialler& dialler) -> Awaitable<void> {
+    const auto one_after_another = [&](unsigned lane) -> Awaitable<void> {
       try {
         while (begun < count && !failure) {
           ++begun;
-          co_await work(dialler);
-          dialler.agent.disconnect(target_.peer);
+          co_await work(lane);
         }
       } catch (...) {
         if (!failure) failure = std::current_exception();
       }
     };
     TaskGroup group(session_.system().loop());
-    for (unsigned i = 0; i < std::min(count, options_.parallel); ++i) group.spawn(one_after_another(add_dialler()));
+    for (unsigned lane = 0; lane < std::min(count, lanes); ++lane) group.spawn(one_after_another(lane));
     co_await group.join();
     if (failure) std::rethrow_exception(failure);
   }
@@ -273,23 +264,12 @@ class Bench {
 
   Awaitable<void> hold(unsigned count) {
     std::vector<Dialler*> held;
-    std::exception_ptr failure;
-    const auto one_after_another = [&]() -> Awaitable<void> {
-      try {
-        while (held.size() < count && !failure) {
-          Dialler& dialler = add_dialler();
-          held.push_back(&dialler);
-          co_await dialler.agent.connect(target_.addresses, target_.peer);
-          co_await dialler.agent.identify(target_.peer);
-        }
-      } catch (...) {
-        if (!failure) failure = std::current_exception();
-      }
+    const std::function<Awaitable<void>(unsigned)> one = [&](unsigned) -> Awaitable<void> {
+      Dialler* const dialler = co_await connected();
+      held.push_back(dialler);
+      co_await dialler->agent.identify(target_.peer);
     };
-    TaskGroup group(session_.system().loop());
-    for (unsigned i = 0; i < held_at_once; ++i) group.spawn(one_after_another());
-    co_await group.join();
-    if (failure) std::rethrow_exception(failure);
+    co_await several_at_once(count, held_at_once, one);
     session_.console().event({{"event", "held"}, {"n", count}});
     session_.console().line(std::to_string(count) + " connections held, until standard input ends");
     if (options_.total) {
@@ -345,7 +325,6 @@ class Bench {
   std::vector<std::unique_ptr<Dialler>> diallers_;
   Target target_;
   json::object report_{{"event", "bench"}};
-  bool start_counting_ = false;
 };
 
 }  // namespace

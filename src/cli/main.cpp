@@ -182,10 +182,10 @@ int main_of(int argc, char** argv) {
   BenchOptions bench_options;
   CLI::App* const bench_command = app.add_subcommand("bench", "Measure a peer: round trips, tasks, connections, bytes a second");
   bench_command->add_option("PEER", bench_options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
-  const CLI::Range some(1U, 1000000000U);
+  const CLI::Validator some = in_range(1, 1000000000);
   bench_command->add_option("--pings", bench_options.pings, "Pings, one after another")->check(some)->type_name("N");
   bench_command->add_option("--tasks", bench_options.tasks, "Tasks, one after another; the first 200 don't count")
-      ->check(CLI::Range(201U, 1000000000U))
+      ->check(in_range(201, 1000000000))
       ->type_name("N");
   bench_command->add_flag("--samples", bench_options.samples, "With --json: the times of all these tasks as well");
   bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")
@@ -193,23 +193,23 @@ int main_of(int argc, char** argv) {
       ->type_name("N");
   bench_command->add_option("--concurrency", bench_options.concurrency, "How many of these at once")
       ->capture_default_str()
-      ->check(CLI::Range(1U, 100000U))
+      ->check(in_range(1, 100000))
       ->type_name("C");
   bench_command->add_option("--connections", bench_options.connections, "Connections that are opened and closed")
       ->check(some)
       ->type_name("N");
   bench_command->add_option("--parallel", bench_options.parallel, "How many of these at once")
       ->capture_default_str()
-      ->check(CLI::Range(1U, 10000U))
+      ->check(in_range(1, 10000))
       ->type_name("P");
   bench_command->add_option("--bulk", bench_options.bulk, "MiB sent up, then down; needs `serve --perf` or the like over there")
-      ->check(CLI::Range(1U, 1000000U))
+      ->check(in_range(1, 1000000))
       ->type_name("MIB");
   bench_command->add_option("--hold", bench_options.hold, "Connections that are opened and held until standard input ends")
-      ->check(CLI::Range(1U, 1000000U))
+      ->check(in_range(1, 1000000))
       ->type_name("N");
   bench_command->add_option("--prompt-bytes", bench_options.prompt_bytes, "Size of a task's prompt (default: 14)")
-      ->check(CLI::Range(1U, 2U * 1024 * 1024))
+      ->check(in_range(1, 2L * 1024 * 1024))
       ->type_name("N");
   add_duration(*bench_command, "--wait", bench_options.wait, "How long to look for a peer named by its PeerId", "5s");
   add_common(*bench_command, bench_options);

@@ -24,15 +24,7 @@ Exit ping(const PingOptions& options) {
   std::size_t sent = 0;
 
   const auto work = [&]() -> Awaitable<Exit> {
-    const Time deadline = session.now() + options.wait;
-    std::optional<Failure> failure;
-    PeerId peer;
-    try {
-      peer = co_await session.connect(named, deadline);
-    } catch (const boost::system::system_error& error) {
-      failure = connect_failure_of(error);
-    }
-    if (failure) throw *failure;
+    const PeerId peer = co_await session.reach(named, session.now() + options.wait);
     const Environment& environment = session.system().environment();
     const Multiaddr address = session.agent().connection_to(peer)->remote_address();
     session.console().line("PING " + peer.text() + " (" + address.text() + "): " + std::to_string(ping_size) + " bytes");

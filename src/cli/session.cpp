@@ -158,6 +158,14 @@ Awaitable<PeerId> Session::connect(PeerName peer, Time deadline) {
   co_return connection->peer();
 }
 
+Awaitable<PeerId> Session::reach(PeerName peer, Time deadline) {
+  try {
+    co_return co_await connect(std::move(peer), deadline);
+  } catch (const boost::system::system_error& error) {
+    throw connect_failure_of(error);
+  }
+}
+
 Failure Session::nobody(const std::optional<PeerId>& asked) const {
   const std::string links = agent_.discovery_links();
   return {Exit::no_peer,

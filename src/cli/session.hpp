@@ -55,6 +55,8 @@ class Session {
   /// Connects to a peer that the user named; discovery has until `deadline` to find one that is named by its PeerId alone. Throws
   /// system_error; Failure when it is not found.
   Awaitable<PeerId> connect(PeerName peer, Time deadline);
+  /// The same for a command that has nothing else to do: throws only Failure.
+  Awaitable<PeerId> reach(PeerName peer, Time deadline);
   /// Waits; throws when the command is interrupted meanwhile.
   Awaitable<void> pause(Duration duration) { return agent_.pause_until(now() + duration); }
   /// The next peer that discovery finds, or nothing at `deadline`.

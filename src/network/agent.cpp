@@ -256,14 +256,14 @@ Awaitable<void> Agent::serve_identify_push(Stream stream) {
   if (Peer* const peer = find(from)) peer->identify = std::move(pushed);
 }
 
-Agent::Peer* Agent::find(const PeerId& id) noexcept {
+Agent::Peer* Agent::find(const PeerId& id) const noexcept {
   const auto [begin, end] = peers_by_id_.equal_range(id);
   const auto at = std::find_if(begin, end, [](const auto& entry) { return !entry.second->connection.ended(); });
   return at == end ? nullptr : at->second;
 }
 
 const Connection* Agent::connection_to(const PeerId& id) const noexcept {
-  const Peer* const peer = const_cast<Agent*>(this)->find(id);
+  const Peer* const peer = find(id);
   return peer == nullptr ? nullptr : &peer->connection;
 }
 
@@ -337,20 +337,22 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
   race.changed.notify();
 }
 
-Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
+Agent::Peer& Agent::connected(const PeerId& id) const {
   Peer* const peer = find(id);
   if (peer == nullptr) fail(Errc::closed, "there is no connection to " + id.text());
-  return peer->connection.open_stream(std::move(protocol));
+  return *peer;
+}
+
+Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
+  return connected(id).connection.open_stream(std::move(protocol));
 }
 
 Stream Agent::open_stream_lazily(const PeerId& id, std::string protocol) {
-  Peer* const peer = find(id);
-  if (peer == nullptr) fail(Errc::closed, "there is no connection to " + id.text());
-  return peer->connection.open_stream_lazily(std::move(protocol));
+  return connected(id).connection.open_stream_lazily(std::move(protocol));
 }
 
 bool Agent::speaks(const PeerId& id, std::string_view protocol) const noexcept {
-  const Peer* const peer = const_cast<Agent*>(this)->find(id);
+  const Peer* const peer = find(id);
   return peer != nullptr &&
          std::find(peer->identify.protocols.begin(), peer->identify.protocols.end(), protocol) != peer->identify.protocols.end();
 }

@@ -129,7 +129,10 @@ class Agent {
   const Identify& own_identify();
   Awaitable<void> serve_identify(Stream stream);
   Awaitable<void> serve_identify_push(Stream stream);
-  Peer* find(const PeerId& peer) noexcept;
+  /// A connection of the peer's that has not ended, or null.
+  Peer* find(const PeerId& peer) const noexcept;
+  /// The same; throws closed.
+  Peer& connected(const PeerId& peer) const;
   std::vector<Multiaddr> addresses_on(const Interface& interface) const;
   UpgradeOptions upgrade_options() const { return {noise_static_, options_.muxers}; }
 

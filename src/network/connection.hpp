@@ -1,6 +1,6 @@
 #pragma once
 // A secured, multiplexed connection to one peer: reads records, lets the muxer say what they mean, serves the streams that the peer opens,
-// and gathers what is written into one flight a turn of the loop.
+// and gathers what several streams write into one flight.
 
 #include "network/stream.hpp"
 #include "network/transport.hpp"

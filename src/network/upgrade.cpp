@@ -147,8 +147,8 @@ Awaitable<Upgraded> upgrade_dialer(const Environment& environment, const Upgrade
 Awaitable<Upgraded> upgrade_listener(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel) {
   Handshake handshake(environment, std::move(channel));
   multistream::Listener security([](std::string_view protocol) { return protocol == noise_protocol; });
-  NoiseHandshake noise(NoiseHandshake::Role::responder,
-                       noise_parameters(environment, options, std::nullopt));  // while the peer's flight comes
+  // Made before the peer's flight is there, since its keys take a while.
+  NoiseHandshake noise(NoiseHandshake::Role::responder, noise_parameters(environment, options, std::nullopt));
   co_await handshake.run(security);
   handshake.feed(noise);
   Bytes flight = security.take_output();

@@ -20,17 +20,6 @@ Awaitable<void> pause(SimNetwork& network, Duration duration) {
   co_await sleep_until(network.clock(), network.loop(), network.clock().now() + duration);
 }
 
-/// The error of `work`, or nothing.
-Awaitable<std::optional<Errc>> error_of(Awaitable<void> work, std::string* message = nullptr) {
-  try {
-    co_await std::move(work);
-  } catch (const boost::system::system_error& error) {
-    if (message != nullptr) *message = message_of(error);
-    co_return static_cast<Errc>(error.code().value());
-  }
-  co_return std::nullopt;
-}
-
 Awaitable<void> discard(Awaitable<const Connection*> work) { co_await std::move(work); }
 Awaitable<void> discard(Awaitable<PeerId> work) { co_await std::move(work); }
 

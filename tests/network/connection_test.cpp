@@ -42,15 +42,6 @@ class Connections : public testing::TestWithParam<std::string> {
     });
   }
 
-  Awaitable<Errc> error_of(Awaitable<void> work) {
-    try {
-      co_await std::move(work);
-    } catch (const boost::system::system_error& error) {
-      co_return static_cast<Errc>(error.code().value());
-    }
-    co_return Errc{};
-  }
-
   SimNetwork network;
   Latch released{network.loop()};
   SimAgent a;

@@ -17,14 +17,6 @@ class Perf : public testing::Test {
     });
   }
   Stream stream() { return dialer.agent.open_stream_lazily(listener.agent.id(), std::string(perf_protocol)); }
-  Awaitable<Errc> error_of(Awaitable<void> work) {
-    try {
-      co_await std::move(work);
-    } catch (const boost::system::system_error& error) {
-      co_return static_cast<Errc>(error.code().value());
-    }
-    co_return Errc{};
-  }
 
   SimNetwork network;
   SimAgent dialer{network, looking()};

@@ -416,6 +416,16 @@ SimAgent::SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events
     : host(network.add_host()),
       agent(host.environment(), KeyPair::generate(host.environment().random), std::move(options), std::move(events)) {}
 
+Awaitable<Errc> error_of(Awaitable<void> work, std::string* message) {
+  try {
+    co_await std::move(work);
+  } catch (const boost::system::system_error& error) {
+    if (message != nullptr) *message = message_of(error);
+    co_return static_cast<Errc>(error.code().value());
+  }
+  co_return Errc{};
+}
+
 AgentOptions listening(std::vector<std::string> muxers) {
   AgentOptions options = looking(std::move(muxers));
   options.listen = {Multiaddr::tcp("0.0.0.0", 0).value()};

@@ -92,6 +92,9 @@ struct SimAgent {
   SimHost& host;
   Agent agent;
 };
+/// What `work` ends with: its error, with its message, or Errc{} when it has none.
+Awaitable<Errc> error_of(Awaitable<void> work, std::string* message = nullptr);
+
 /// Options of an agent that listens on its host's address.
 AgentOptions listening(std::vector<std::string> muxers = {std::string(yamux_protocol), std::string(mplex_protocol)});
 /// Options of one that only looks for others.

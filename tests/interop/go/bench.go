@@ -56,13 +56,9 @@ func runBench(ctx context.Context, args []string) error {
 	flags.IntVar(&b.parallel, "parallel", 0, "connections under way at once")
 	flags.IntVar(&b.bulk, "bulk", 0, "MiB each way")
 	flags.IntVar(&b.hold, "hold", 0, "connections to keep")
-	positional, err := parse(flags, args, 1)
+	target, err := parseTarget(flags, args)
 	if err != nil {
 		return err
-	}
-	target, err := peer.AddrInfoFromString(positional[0])
-	if err != nil {
-		return fmt.Errorf("%s: %w", positional[0], err)
 	}
 	b.target = *target
 	if err := b.check(); err != nil {

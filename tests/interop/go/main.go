@@ -128,19 +128,28 @@ func runServe(ctx context.Context, args []string) error {
 	return nil
 }
 
+// parseTarget gives the one address behind the flags.
+func parseTarget(flags *flag.FlagSet, args []string) (*peer.AddrInfo, error) {
+	positional, err := parse(flags, args, 1)
+	if err != nil {
+		return nil, err
+	}
+	target, err := peer.AddrInfoFromString(positional[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", positional[0], err)
+	}
+	return target, nil
+}
+
 func runDial(ctx context.Context, args []string) error {
 	flags := newFlags("dial")
 	muxers := flags.String("muxer", "yamux", "muxers, separated by commas")
 	do := flags.String("do", "identify,ping,info,task,stream,tampered,echo", "steps, separated by commas")
 	prompt := flags.String("prompt", "Hello, P2P AI!", "prompt of the tasks")
 	size := flags.Int64("bytes", 64<<20, "bytes to echo")
-	positional, err := parse(flags, args, 1)
+	target, err := parseTarget(flags, args)
 	if err != nil {
 		return err
-	}
-	target, err := peer.AddrInfoFromString(positional[0])
-	if err != nil {
-		return fmt.Errorf("%s: %w", positional[0], err)
 	}
 	if *size < 0 {
 		return errors.New("--bytes must not be negative")

@@ -1,8 +1,6 @@
 //! A node of its own for one connection at a time, as `bench` needs it. litep2p has no use for more than one connection to a
 //! peer in any case.
 
-use std::future::Future;
-
 use anyhow::{anyhow, bail, Context, Result};
 use futures::StreamExt;
 use litep2p::{types::multiaddr::Multiaddr, Litep2pEvent};
@@ -33,7 +31,7 @@ impl Target {
 pub struct Dialer {
     node: Node,
     target: Target,
-    identified: bool,
+    pub identified: bool,
 }
 
 impl Dialer {
@@ -70,28 +68,6 @@ impl Dialer {
         }
     }
 
-    pub async fn identified(&mut self) -> Result<()> {
-        while !self.identified {
-            self.step().await?;
-        }
-        Ok(())
-    }
-
-    /// Does the work, and what the connection needs meanwhile.
-    pub async fn during<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let lost = async {
-            loop {
-                if let Err(error) = self.step().await {
-                    break error;
-                }
-            }
-        };
-        tokio::select! {
-            done = work => done,
-            error = lost => Err(error),
-        }
-    }
-
     pub async fn close(&mut self) -> Result<()> {
         self.node.opener.close(self.target.peer);
         while !matches!(
@@ -102,7 +78,7 @@ impl Dialer {
     }
 
     /// Fails when the connection is lost.
-    async fn step(&mut self) -> Result<()> {
+    pub async fn step(&mut self) -> Result<()> {
         tokio::select! {
             event = self.node.litep2p.next_event() => match event.context("litep2p has stopped")? {
                 Litep2pEvent::ConnectionClosed { .. } => Err(anyhow!("the connection was closed")),

@@ -24,8 +24,6 @@ mod requester;
 #[path = "../../../../tests/interop/rust/src/wire.rs"]
 mod wire;
 
-use std::process::exit;
-
 use anyhow::{bail, Context, Result};
 use futures::StreamExt;
 use litep2p::Litep2pEvent;
@@ -42,15 +40,7 @@ use node::Node;
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let code = match run(&arguments).await {
-        Ok(()) => 0,
-        Err(error) => {
-            print(json!({"event": "error", "message": format!("{error:#}")}));
-            1
-        }
-    };
-    // Not a return: tokio would wait for the thread that reads standard input.
-    exit(code);
+    console::end(run(&arguments).await);
 }
 
 async fn run(arguments: &[String]) -> Result<()> {

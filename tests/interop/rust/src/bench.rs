@@ -39,6 +39,31 @@ const BLOCK: usize = 64 << 10;
 /// For each thing that is measured.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What every implementation's dialer does with its `step` and `identified`.
+impl Dialer {
+    async fn until_identified(&mut self) -> Result<()> {
+        while !self.identified {
+            self.step().await?;
+        }
+        Ok(())
+    }
+
+    /// Does the work, and what the connection needs meanwhile.
+    async fn during<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let lost = async {
+            loop {
+                if let Err(error) = self.step().await {
+                    break error;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            error = lost => Err(error),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Plan {
     pings: usize,
@@ -169,7 +194,7 @@ async fn task(opener: &Opener, key: &Keypair, peer: PeerId) -> Result<Duration> 
 async fn tasks(target: &Target, count: usize, samples: bool) -> Result<Figures> {
     let mut dialer = Dialer::new(target, false)?;
     dialer.dial().await?;
-    dialer.identified().await?;
+    dialer.until_identified().await?;
     let (opener, key, peer) = (dialer.opener(), dialer.key().clone(), target.peer);
     let times = async move {
         let mut times = Vec::with_capacity(count);
@@ -191,7 +216,7 @@ async fn tasks(target: &Target, count: usize, samples: bool) -> Result<Figures> 
 async fn concurrent_tasks(target: &Target, total: usize, concurrency: usize) -> Result<Figures> {
     let mut dialer = Dialer::new(target, false)?;
     dialer.dial().await?;
-    dialer.identified().await?;
+    dialer.until_identified().await?;
     let left = Arc::new(AtomicUsize::new(total));
     let mut workers = JoinSet::new();
     for _ in 0..concurrency {
@@ -354,7 +379,7 @@ async fn hold(target: &Target, count: usize) -> Result<()> {
             let permit = opening.acquire().await?;
             let mut dialer = Dialer::new(&target, false)?;
             dialer.dial().await?;
-            dialer.identified().await?;
+            dialer.until_identified().await?;
             drop(permit);
             opened.send(()).await?;
             dialer.during(futures::future::pending::<Result<()>>()).await

@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::exit};
 
-use serde_json::Value;
+use serde_json::{json, Value};
 use tokio::io::AsyncReadExt;
 
 pub fn print(line: Value) {
@@ -10,6 +10,14 @@ pub fn print(line: Value) {
     if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
         exit(1); // nobody listens any more
     }
+}
+
+/// Ends the process with what a command came to.
+pub fn end(result: anyhow::Result<()>) -> ! {
+    let Err(error) = result else { exit(0) };
+    print(json!({"event": "error", "message": format!("{error:#}")}));
+    // Not a return: tokio would wait for the thread that reads standard input.
+    exit(1);
 }
 
 pub async fn input_end() {

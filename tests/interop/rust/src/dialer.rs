@@ -1,7 +1,5 @@
 //! A swarm of its own for one connection at a time, as `bench` needs it.
 
-use std::future::Future;
-
 use anyhow::{anyhow, bail, Context, Result};
 use libp2p::{futures::StreamExt, identify, multiaddr::Protocol, swarm::SwarmEvent, Multiaddr};
 
@@ -32,7 +30,7 @@ impl Target {
 pub struct Dialer {
     node: Node,
     target: Target,
-    identified: bool,
+    pub identified: bool,
 }
 
 impl Dialer {
@@ -76,28 +74,6 @@ impl Dialer {
         }
     }
 
-    pub async fn identified(&mut self) -> Result<()> {
-        while !self.identified {
-            self.step().await?;
-        }
-        Ok(())
-    }
-
-    /// Does the work, and what the connection needs meanwhile.
-    pub async fn during<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let lost = async {
-            loop {
-                if let Err(error) = self.step().await {
-                    break error;
-                }
-            }
-        };
-        tokio::select! {
-            done = work => done,
-            error = lost => Err(error),
-        }
-    }
-
     pub async fn close(&mut self) -> Result<()> {
         let _ = self.node.swarm.disconnect_peer_id(self.target.peer);
         while !matches!(self.node.swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {}
@@ -105,7 +81,7 @@ impl Dialer {
     }
 
     /// Fails when the connection is lost.
-    async fn step(&mut self) -> Result<()> {
+    pub async fn step(&mut self) -> Result<()> {
         let event = tokio::select! {
             event = self.node.swarm.select_next_some() => event,
             Some(inbound) = self.node.inbound.recv() => {

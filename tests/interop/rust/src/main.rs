@@ -15,7 +15,6 @@ mod wire;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    process::exit,
     time::{Duration, Instant},
 };
 
@@ -59,15 +58,7 @@ const BETWEEN_OPENS: Duration = Duration::from_millis(350);
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let code = match run(&arguments).await {
-        Ok(()) => 0,
-        Err(error) => {
-            print(json!({"event": "error", "message": format!("{error:#}")}));
-            1
-        }
-    };
-    // Not a return: tokio would wait for the thread that reads standard input.
-    exit(code);
+    console::end(run(&arguments).await);
 }
 
 async fn run(arguments: &[String]) -> Result<()> {
