@@ -32,6 +32,8 @@ Awaitable<void> suspend(Keep keep) {
       boost::asio::use_awaitable);
 }
 
+Awaitable<void> at_once() { co_return; }
+
 }  // namespace
 
 class ReadyQueue final : public boost::asio::execution_context::service {
@@ -85,9 +87,8 @@ Latch::Latch(const Loop& loop) : ready_(ReadyQueue::of(loop)) {}
 
 Awaitable<void> Event::wait() {
   assert(!waiter_ && "an event has one waiter");
-  if (!std::exchange(notified_, false)) {
-    co_await suspend([this](std::unique_ptr<Suspended> self) { waiter_ = std::move(self); });
-  }
+  if (std::exchange(notified_, false)) return at_once();
+  return suspend([this](std::unique_ptr<Suspended> self) { waiter_ = std::move(self); });
 }
 
 void Event::notify_behind(std::size_t others) {
@@ -99,8 +100,8 @@ void Event::notify_behind(std::size_t others) {
 }
 
 Awaitable<void> Latch::wait() {
-  if (open_) co_return;
-  co_await suspend([this](std::unique_ptr<Suspended> self) { waiters_.push_back(std::move(self)); });
+  if (open_) return at_once();
+  return suspend([this](std::unique_ptr<Suspended> self) { waiters_.push_back(std::move(self)); });
 }
 
 void Latch::open() {

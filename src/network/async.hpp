@@ -33,7 +33,7 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
-  /// Returns after a notify(). One coroutine at a time.
+  /// Returns after a notify(). One coroutine at a time, which awaits it where it calls it.
   Awaitable<void> wait();
   /// The waiting coroutine goes on later, behind those that were notified before it, never inside this call.
   void notify() { notify_behind(static_cast<std::size_t>(-1)); }

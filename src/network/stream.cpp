@@ -13,8 +13,10 @@ Stream::~Stream() {
   reset();
 }
 
-Awaitable<ByteView> Stream::read() {
-  if (state_->negotiation) co_await agree();
+Awaitable<ByteView> Stream::read() { return state_->negotiation ? read_agreed() : read_arrived(); }
+
+Awaitable<ByteView> Stream::read_agreed() {
+  co_await agree();
   co_return co_await read_arrived();
 }
 

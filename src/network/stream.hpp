@@ -26,7 +26,8 @@ class Stream {
   ~Stream();
 
   /// What has arrived, at least one byte; nothing when the peer has finished. The view holds until the next read(). Throws closed when the
-  /// stream was reset or its connection ended (bytes that arrived before that are delivered first), or the reason given to reset().
+  /// stream was reset or its connection ended (bytes that arrived before that are delivered first), or the reason given to reset(). It is
+  /// awaited where it is called.
   Awaitable<ByteView> read();
   /// The last `count` bytes of the view that read() gave are given again by the next one.
   void unread(std::size_t count) noexcept;
@@ -65,6 +66,8 @@ class Stream {
   template <class Negotiation>
   Awaitable<Result<bool>> negotiate(Negotiation& negotiation, Bytes& partial);
   Awaitable<ByteView> read_arrived();
+  /// The same behind the end of the negotiation.
+  Awaitable<ByteView> read_agreed();
 
   // Shared with the connection, which hands it what arrives; whichever of the two goes last frees it.
   std::shared_ptr<State> state_;

@@ -8,10 +8,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/intrusive/set.hpp>
 #include <exception>
-#include <map>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 namespace p2p {
 namespace {
@@ -28,8 +29,8 @@ class SystemClock final : public Clock {
   WallTime date() const override { return std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now()); }
 
   std::unique_ptr<Pending> schedule(Time when, std::function<void()> call) override {
-    auto pending = std::make_unique<PendingTimer>(*this, std::move(call));
-    pending->place = due_.emplace(std::pair(when, next_++), pending.get()).first;
+    auto pending = std::make_unique<PendingTimer>(*this, when, next_++, std::move(call));
+    due_.insert(*pending);
     if (when < armed_) arm(when);
     return pending;
   }
@@ -41,22 +42,22 @@ class SystemClock final : public Clock {
   }
 
  private:
-  struct PendingTimer;
-  using Due = std::map<std::pair<Time, std::uint64_t>, PendingTimer*>;
-
-  struct PendingTimer final : Pending {
-    PendingTimer(SystemClock& clock_of_it, std::function<void()> call_when_due) : clock(clock_of_it), call(std::move(call_when_due)) {}
+  struct PendingTimer final : Pending, boost::intrusive::set_base_hook<> {
+    PendingTimer(SystemClock& clock_of_it, Time when_due, std::uint64_t place_in_turn, std::function<void()> call_when_due)
+        : clock(clock_of_it), when(when_due), place(place_in_turn), call(std::move(call_when_due)) {}
     ~PendingTimer() override {
-      if (place) clock.take_back(*place);
+      if (is_linked()) clock.take_back(*this);
     }
+    friend bool operator<(const PendingTimer& a, const PendingTimer& b) { return std::tie(a.when, a.place) < std::tie(b.when, b.place); }
 
     SystemClock& clock;
+    const Time when;
+    const std::uint64_t place;  // among those of the same time
     std::function<void()> call;
-    std::optional<Due::iterator> place;  // until it is called
   };
 
-  void take_back(Due::iterator place) {
-    due_.erase(place);
+  void take_back(PendingTimer& pending) {
+    due_.erase(due_.iterator_to(pending));
     if (!keep_armed_ && due_.empty()) disarm();
   }
 
@@ -73,24 +74,23 @@ class SystemClock final : public Clock {
       if (error || arming != armings_) return;  // taken back, or armed anew when it was on its way
       armed_ = Time::max();
       call_due();
-      if (!due_.empty() && due_.begin()->first.first < armed_) arm(due_.begin()->first.first);
+      if (!due_.empty() && due_.begin()->when < armed_) arm(due_.begin()->when);
     });
   }
 
   void call_due() {
     const Time present = now();
     const std::uint64_t first_of_next_turn = next_;
-    while (!due_.empty() && due_.begin()->first.first <= present && due_.begin()->first.second < first_of_next_turn) {
-      PendingTimer& pending = *due_.begin()->second;
+    while (!due_.empty() && due_.begin()->when <= present && due_.begin()->place < first_of_next_turn) {
+      PendingTimer& pending = *due_.begin();
       due_.erase(due_.begin());
-      pending.place.reset();
       const std::function<void()> call = std::move(pending.call);  // which may end `pending`
       call();
     }
   }
 
   asio::steady_timer timer_;
-  Due due_;
+  boost::intrusive::set<PendingTimer> due_;  // until they are called
   std::uint64_t next_ = 0;
   Time armed_ = Time::max();
   std::uint64_t armings_ = 0;

@@ -3,6 +3,7 @@
 #include "base/limits.hpp"
 #include "task/message.hpp"
 
+#include <array>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
 #include <cmath>
@@ -19,7 +20,8 @@ struct Handler {
   static constexpr std::size_t max_key_size = static_cast<std::size_t>(-1);
   static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
 
-  json::value_stack stack;
+  std::array<unsigned char, 1024> room;  // for the stack, as long as it is small
+  json::value_stack stack{{}, room.data(), room.size()};
   std::string text;  // of a key or string that comes in parts
   std::size_t keys = 0;
   const char* problem = nullptr;
@@ -102,12 +104,12 @@ std::size_t keys_in(const json::value& value) {
 
 }  // namespace
 
-Result<json::object> parse_json(ByteView text) {
+Result<json::object> parse_json(ByteView text, json::storage_ptr storage) {
   json::parse_options options;
   options.max_depth = limits::json_depth;
   json::basic_parser<Handler> parser(options);
   Handler& handler = parser.handler();
-  handler.stack.reset();
+  handler.stack.reset(std::move(storage));
   ErrorCode error;
   const std::string_view characters = as_text(text);
   const std::size_t used = parser.write_some(false, characters.data(), characters.size(), error);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
+#include <boost/json/monotonic_resource.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/uuid/uuid.hpp>
 #include <boost/uuid/uuid_io.hpp>
@@ -27,6 +28,18 @@ std::string_view payload_type(MessageKind kind) {
   }
   return {};
 }
+
+constexpr std::size_t most_members = 16;  // that room is made for at once; no message has more
+
+/// Memory for JSON that is needed no longer than within one function: one that is not large costs no allocation.
+class Scratch {
+ public:
+  json::storage_ptr storage() { return &resource_; }
+
+ private:
+  std::array<unsigned char, 4096> room_;
+  json::monotonic_resource resource_{room_.data(), room_.size()};
+};
 
 /// Reads the known members of an object. The first one that is not as it should be is the problem of them all; what follows is ignored.
 class Members {
@@ -122,18 +135,14 @@ class Members {
   std::string problem_;
 };
 
-bool is_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_hex_digit(char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); }
 
 bool is_task_id(std::string_view text) {
   if (text.size() != nil_task_id.size() || text[14] != '4' || std::string_view("89ab").find(text[19]) == std::string_view::npos)
     return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = nil_task_id[i] == '-';
-    if (dash ? text[i] != '-' : std::string_view("0123456789abcdef").find(text[i]) == std::string_view::npos) return false;
-  }
-  return true;
+  return std::equal(text.begin(), text.end(), nil_task_id.begin(),
+                    [](char c, char nil) { return nil == '-' ? c == '-' : is_hex_digit(c); });
 }
 
 // 1 to 64 printable characters.
@@ -154,15 +163,19 @@ bool is_agent(std::string_view text) {
   return slash != std::string_view::npos && slash > 0 && slash + 1 < text.size();
 }
 
-bool is_hash(std::string_view text) { return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos; }
+bool is_hash(std::string_view text) { return text.size() == 64 && std::all_of(text.begin(), text.end(), is_hex_digit); }
 
 // YYYY-MM-DDTHH:MM:SS[.fraction]Z
 bool is_timestamp(std::string_view text) {
   if (text.size() < 20 || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' || text.back() != 'Z')
     return false;
   const auto number = [text](std::size_t at, std::size_t size) {
-    const std::string_view digits = text.substr(at, size);
-    return is_digits(digits) ? std::stoi(std::string(digits)) : -1;
+    int value = 0;
+    for (const char c : text.substr(at, size)) {
+      if (!is_digit(c)) return -1;
+      value = value * 10 + (c - '0');
+    }
+    return value;
   };
   const int year = number(0, 4);
   const int month = number(5, 2);
@@ -175,7 +188,7 @@ bool is_timestamp(std::string_view text) {
                                          std::chrono::day(static_cast<unsigned>(day))};
   const std::string_view fraction = text.substr(19, text.size() - 20);
   return date.ok() && hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 60 &&
-         (fraction.empty() || (fraction[0] == '.' && is_digits(fraction.substr(1))));
+         (fraction.empty() || (fraction[0] == '.' && fraction.size() > 1 && std::all_of(fraction.begin() + 1, fraction.end(), is_digit)));
 }
 
 void read_timestamp(Members& members, std::string& timestamp) {
@@ -239,7 +252,9 @@ Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from) {
 }
 
 std::string Task::to_json() const {
-  json::object object{{"task_id", task_id}, {"task_type", task_type}, {"input", input}, {"timestamp", timestamp}};
+  Scratch scratch;
+  json::object object({{"task_id", task_id}, {"task_type", task_type}, {"input", input}, {"timestamp", timestamp}}, most_members,
+                      scratch.storage());
   if (recipient) object["recipient"] = *recipient;
   if (timeout_ms) object["timeout_ms"] = *timeout_ms;
   if (linger_ms > 0) object["linger_ms"] = linger_ms;
@@ -271,7 +286,8 @@ std::string Task::prompt() const {
 
 ParsedTask parse_task(ByteView payload) {
   ParsedTask parsed;
-  const Result<json::object> object = parse_json(payload);
+  Scratch scratch;
+  const Result<json::object> object = parse_json(payload, scratch.storage());
   if (!object) {
     parsed.problem = object.error().reason;
     return parsed;
@@ -301,7 +317,8 @@ ParsedTask parse_task(ByteView payload) {
 }
 
 std::string Update::to_json() const {
-  json::object object{{"task_id", task_id}, {"seq", seq}};
+  Scratch scratch;
+  json::object object({{"task_id", task_id}, {"seq", seq}}, most_members, scratch.storage());
   if (state) object["state"] = *state;
   if (position) object["position"] = *position;
   if (text) object["text"] = *text;
@@ -309,7 +326,8 @@ std::string Update::to_json() const {
 }
 
 Result<Update> parse_update(ByteView payload) {
-  TRY_ASSIGN(const json::object object, parse_json(payload));
+  Scratch scratch;
+  TRY_ASSIGN(const json::object object, parse_json(payload, scratch.storage()));
   Members members(object);
   Update update;
   update.task_id = members.text("task_id");
@@ -334,8 +352,9 @@ std::string_view name_of(Status status) {
 }
 
 std::string TaskResult::to_json() const {
-  json::object object{{"task_id", task_id}, {"status", name_of(status)}};
-  if (text) object["output"] = json::object{{"text", *text}};
+  Scratch scratch;
+  json::object object({{"task_id", task_id}, {"status", name_of(status)}}, most_members, scratch.storage());
+  if (text) object["output"].emplace_object()["text"] = *text;
   if (error) {
     json::object& described = object["error"].emplace_object();
     described["code"] = error->code;
@@ -355,7 +374,8 @@ std::string TaskResult::to_json() const {
 }
 
 Result<TaskResult> parse_result(ByteView payload) {
-  TRY_ASSIGN(const json::object object, parse_json(payload));
+  Scratch scratch;
+  TRY_ASSIGN(const json::object object, parse_json(payload, scratch.storage()));
   Members members(object);
   TaskResult result;
   result.task_id = members.text("task_id");
@@ -415,7 +435,8 @@ std::string Info::to_json() const {
 }
 
 Result<Info> parse_info(ByteView payload) {
-  TRY_ASSIGN(const json::object object, parse_json(payload));
+  Scratch scratch;
+  TRY_ASSIGN(const json::object object, parse_json(payload, scratch.storage()));
   Members members(object);
   Info info;
   info.agent = members.text("agent");
@@ -474,12 +495,18 @@ std::string format_timestamp(WallTime when) {
   const auto day = std::chrono::floor<std::chrono::days>(when);
   const std::chrono::year_month_day date(day);
   const std::chrono::hh_mm_ss time(when - day);
-  std::array<char, 64> text;
-  const int size = std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(date.year()),
-                                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                                 static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
-                                 static_cast<int>(time.seconds().count()), static_cast<int>(time.subseconds().count()));
-  return {text.data(), static_cast<std::size_t>(size)};
+  std::string text = "0000-00-00T00:00:00.000Z";
+  const auto put = [&text](std::size_t at, std::size_t digits, std::int64_t number) {
+    for (; digits > 0; number /= 10) text[at + --digits] = static_cast<char>('0' + number % 10);
+  };
+  put(0, 4, static_cast<int>(date.year()));
+  put(5, 2, static_cast<unsigned>(date.month()));
+  put(8, 2, static_cast<unsigned>(date.day()));
+  put(11, 2, time.hours().count());
+  put(14, 2, time.minutes().count());
+  put(17, 2, time.seconds().count());
+  put(20, 3, time.subseconds().count());
+  return text;
 }
 
 std::string task_hash(ByteView payload) { return to_hex(crypto::sha256(payload)); }

@@ -14,6 +14,7 @@
 #include "identity/identity.hpp"
 
 #include <boost/json/object.hpp>
+#include <boost/json/storage_ptr.hpp>
 #include <boost/json/value.hpp>
 #include <cstdint>
 #include <optional>
@@ -42,8 +43,8 @@ Result<OpenedMessage> open_message(ByteView envelope);
 /// What stands in an envelope signed by `from`. Errors: malformed, unverified.
 Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from);
 
-/// JSON under the protocol's rules, which are stricter than Boost.JSON's own. Errors: malformed, with the reason.
-Result<boost::json::object> parse_json(ByteView text);
+/// JSON under the protocol's rules, which are stricter than Boost.JSON's own, in memory of `storage`. Errors: malformed, with the reason.
+Result<boost::json::object> parse_json(ByteView text, boost::json::storage_ptr storage = {});
 
 struct Task {
   std::string task_id;

@@ -36,11 +36,9 @@ use tokio::{
 use console::{input_end, print};
 use node::Node;
 
-// On one thread, as the peer on rust-libp2p and for the same reason.
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    console::end(run(&arguments).await);
+    console::run(run(&arguments));
 }
 
 async fn run(arguments: &[String]) -> Result<()> {

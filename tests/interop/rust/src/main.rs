@@ -53,12 +53,9 @@ const DEADLINE: Duration = Duration::from_millis(500);
 /// ping, opened at once; at this pace no second has more than three others.
 const BETWEEN_OPENS: Duration = Duration::from_millis(350);
 
-// On one thread, as whoever measures has it: the second one of tokio's default costs a fifth more processor time for the
-// same tasks and connections, and a task that is alone waits for threads to wake each other.
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    console::end(run(&arguments).await);
+    console::run(run(&arguments));
 }
 
 async fn run(arguments: &[String]) -> Result<()> {
