@@ -1,6 +1,7 @@
 #include "network/connection.hpp"
 
 #include "base/limits.hpp"
+#include "network/ping.hpp"
 #include "network/stream_state.hpp"
 
 #include <algorithm>
@@ -57,7 +58,9 @@ Connection::~Connection() = default;
 
 Awaitable<void> Connection::run() {
   group_.spawn(write_loop());
-  session_->ping(environment_.clock.now());
+  heard_ = environment_.clock.now();
+  session_->ping(heard_);
+  check_life_at(heard_ + limits::alive_in_use);
   flush_soon();
   try {
     co_await read_loop();
@@ -87,6 +90,7 @@ Awaitable<void> Connection::read_loop() {
     const std::size_t count = co_await channel_->read_some(ByteSpan(input_).subspan(input_end_));
     if (count == 0) fail(Errc::closed, "the peer closed the connection");
     input_end_ += count;  // coverage-self-check: a line inside a coroutine
+    heard_ = environment_.clock.now();
     counters_.bytes_in += count;
   }
 }
@@ -181,6 +185,8 @@ void Connection::on_event(const MuxEvent& event) {
 Stream Connection::begin_stream(StreamId id) {
   auto state = std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id);
   streams_.emplace(id, state);
+  const Time soon = environment_.clock.now() + limits::alive_in_use;
+  if (life_check_due_ > soon) check_life_at(soon);
   return Stream(std::move(state));
 }
 
@@ -234,6 +240,50 @@ Awaitable<Stream> Connection::open_stream(std::string protocol) {
 // already.
 void Connection::flush_soon() { output_.notify_behind(work_before_flush); }
 
+void Connection::check_life_at(Time when) {
+  if (failure_) return;
+  life_check_due_ = when;
+  life_check_ = environment_.clock.schedule(when, [this] { check_life(); });
+}
+
+void Connection::check_life() {
+  const Time now = environment_.clock.now();
+  // Nothing was read when this process stood still itself, or while a stream's reader is waited for: that is not the peer's silence.
+  if (now > life_check_due_ + limits::alive_in_use || session_->congested()) heard_ = now;
+  if (asked_ && heard_ >= *asked_) asked_.reset();
+  if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
+  const bool in_use = std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
+  const Duration patience = in_use ? limits::alive_in_use : limits::alive_idle;
+  if (!asked_ && now >= heard_ + patience && send_ping()) asked_ = now;
+  const Time next = asked_ ? *asked_ + limits::alive_answer : heard_ + patience;
+  const Time latest = now + limits::alive_in_use;
+  check_life_at(next > now && !(asked_ && next > latest) ? next : latest);
+}
+
+bool Connection::send_ping() {
+  try {
+    if (session_->ping(environment_.clock.now())) {
+      flush_soon();
+    } else if (!pinging_) {
+      group_.spawn(ping_on(open_stream_lazily(std::string(ping_protocol))));
+    }
+    return true;
+  } catch (const boost::system::system_error&) {
+    return false;  // no stream can be opened now
+  }
+}
+
+// Whatever comes back shows that the peer is there; an answer that is none, too.
+Awaitable<void> Connection::ping_on(Stream stream) {
+  pinging_ = true;
+  try {
+    co_await ping(stream, environment_.random);
+    co_await stream.finish(limits::close_wait);
+  } catch (const boost::system::system_error&) {
+  }
+  pinging_ = false;
+}
+
 Awaitable<void> Connection::write_loop() {
   Bytes batch;
   try {
@@ -252,10 +302,11 @@ Awaitable<void> Connection::write_loop() {
       counters_.bytes_out += batch.size();
       for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) state->writable.notify();
     }
-  } catch (const boost::system::system_error& error) {
-    end(connection_ended, message_of(error));
+    channel_->close();
+  } catch (const boost::system::system_error&) {
+    // What the peer said before it went is read first: it may have cancelled what would otherwise look like cut off.
+    close_soon();
   }
-  channel_->close();
 }
 
 void Connection::end(Error failure, std::string reason) {
@@ -269,9 +320,13 @@ void Connection::end(Error failure, std::string reason) {
     state->fail(failure);
   }
   blocked_.clear();
+  life_check_.reset();
   relieved_.notify();
   output_.notify();
-  // What is still to be said (a GoAway) gets a moment.
+  close_soon();  // what is still to be said (a GoAway) gets a moment
+}
+
+void Connection::close_soon() {
   close_timer_ = environment_.clock.schedule(environment_.clock.now() + limits::close_flush, [this] { channel_->close(); });
 }
 

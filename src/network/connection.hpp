@@ -84,7 +84,14 @@ class Connection {
   /// Both directions of the stream have ended.
   void forget(Stream::State& state);
   void flush_soon();
+  void check_life_at(Time when);
+  /// Pings a peer that has been silent, and ends the connection with one that stays it.
+  void check_life();
+  /// False when nothing could be sent.
+  bool send_ping();
+  Awaitable<void> ping_on(Stream stream);
   void end(Error failure, std::string reason);
+  void close_soon();
 
   const Environment environment_;
   const StreamHandlers& handlers_;
@@ -107,7 +114,12 @@ class Connection {
   std::unordered_map<StreamId, std::shared_ptr<Stream::State>> streams_;
   std::vector<std::shared_ptr<Stream::State>> blocked_;  // writers that wait for the output buffer
   std::size_t negotiating_ = 0;
-  Event output_;          // there is something to write, or nothing ever again
+  Event output_;               // there is something to write, or nothing ever again
+  Time heard_{};               // when bytes arrived last
+  std::optional<Time> asked_;  // when a silent peer was pinged that has not been heard since
+  bool pinging_ = false;       // on a stream, where the muxer has no pings
+  Time life_check_due_{};
+  Timer life_check_;
   Alarm relieved_;        // the stream that stopped the reading was read, or waited for long enough
   bool closing_ = false;  // the writer ends when all is written
   std::optional<Error> failure_;

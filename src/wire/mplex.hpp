@@ -26,7 +26,7 @@ class MplexSession final : public MuxSession {
   void consumed(StreamId stream, std::size_t count, Time now) override;
   void close_write(StreamId stream) override;
   void reset(StreamId stream) override;
-  void ping(Time) override {}
+  bool ping(Time) override { return false; }
   void pong(Time) override {}
   void go_away() override {}
   std::optional<StreamId> congested() const override { return congested_; }

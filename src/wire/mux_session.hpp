@@ -52,8 +52,8 @@ class MuxSession {
   /// No more will be sent on the stream. Nothing if that was said before or the stream is gone.
   virtual void close_write(StreamId stream) = 0;
   virtual void reset(StreamId stream) = 0;
-  /// Asks for a pong, where the protocol has that.
-  virtual void ping(Time now) = 0;
+  /// Asks for a pong. False where the protocol has none.
+  virtual bool ping(Time now) = 0;
   /// A pong event was delivered at `now`: the round trip time is known.
   virtual void pong(Time now) = 0;
   /// Says that the session ends in good order, where the protocol has that.

@@ -201,9 +201,10 @@ void YamuxSession::reset(StreamId id) {
   erase(at);
 }
 
-void YamuxSession::ping(Time now) {
+bool YamuxSession::ping(Time now) {
   ping_sent_ = now;
   put(type_ping, flag_syn, 0, ++ping_opaque_);
+  return true;
 }
 
 void YamuxSession::pong(Time now) {

@@ -27,7 +27,7 @@ class YamuxSession final : public MuxSession {
   void consumed(StreamId stream, std::size_t count, Time now) override;
   void close_write(StreamId stream) override;
   void reset(StreamId stream) override;
-  void ping(Time now) override;
+  bool ping(Time now) override;
   void pong(Time now) override;
   void go_away() override;
   std::optional<StreamId> congested() const override { return std::nullopt; }

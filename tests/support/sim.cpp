@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <list>
 #include <set>
 #include <stdexcept>
 
@@ -116,11 +117,20 @@ struct SimNetwork::State {
   };
 
   bool reachable(const std::string& from, const std::string& to) const { return !unplugged.contains(from) && !unplugged.contains(to); }
+  /// Until `attempt` succeeds it is made again whenever a host is plugged in.
+  void deliver(std::function<bool()> attempt) {
+    if (!attempt()) undelivered.push_back(std::move(attempt));
+  }
+  void plug_in(const std::string& ip) {
+    unplugged.erase(ip);
+    std::erase_if(undelivered, [](const std::function<bool()>& attempt) { return attempt(); });
+  }
 
   SimNetwork& network;
   Loop loop;
   SimClock& clock;
   std::set<std::string> unplugged;
+  std::list<std::function<bool()>> undelivered;  // in the order in which it was sent
   std::map<std::pair<std::string, std::uint16_t>, std::shared_ptr<Port>> ports;
   std::vector<std::weak_ptr<Wire>> wires;
   std::vector<std::weak_ptr<Socket>> sockets;
@@ -224,9 +234,12 @@ class SimStream final : public ByteStream {
   void send(std::function<void(Pipe&)> deliver) {
     state_->clock.at(state_->clock.now() + state_->network.latency,
                      [state = state_, wire = wire_, pipe = out_, deliver = std::move(deliver)] {
-                       if (!state->reachable(wire->a, wire->b)) return;  // lost; nobody is told
-                       deliver(*pipe);
-                       pipe->readable.notify();
+                       state->deliver([&reached = *state, wire, pipe, deliver] {
+                         if (!reached.reachable(wire->a, wire->b)) return false;
+                         deliver(*pipe);
+                         pipe->readable.notify();
+                         return true;
+                       });
                      });
   }
 
@@ -359,7 +372,7 @@ SimHost::SimHost(SimNetwork& network, std::shared_ptr<SimNetwork::State> state, 
 Environment SimHost::environment() { return {network_.loop(), network_.clock(), random_, *this, *this, *this, *this}; }
 
 void SimHost::unplug() { state_->unplugged.insert(ip_); }
-void SimHost::plug_in() { state_->unplugged.erase(ip_); }
+void SimHost::plug_in() { state_->plug_in(ip_); }
 
 void SimHost::kill_connections() {
   for (const auto& weak : state_->wires) {

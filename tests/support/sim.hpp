@@ -59,7 +59,8 @@ class SimHost final : public Transport, public Multicast, public WorkerPool, pub
 
   Environment environment();
   const std::string& ip() const noexcept { return ip_; }
-  /// Nothing leaves the host and nothing reaches it any more; nobody is told.
+  /// Nothing leaves the host and nothing reaches it any more; nobody is told. What connections sent meanwhile arrives when it is plugged in
+  /// again, datagrams are lost.
   void unplug();
   void plug_in();
   /// Every connection of the host breaks, as when its processes are killed.

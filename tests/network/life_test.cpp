@@ -1,0 +1,132 @@
+#include "base/limits.hpp"
+#include "network/ping.hpp"
+#include "support/sim.hpp"
+
+#include <gtest/gtest.h>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+const std::string silent_protocol = "/test/silent/1.0.0";
+
+/// Two agents with a connection, over one muxer.
+class Life : public testing::TestWithParam<std::string> {
+ protected:
+  Life()
+      : a(network, looking({GetParam()}),
+          AgentEvents{{},
+                      {},
+                      {},
+                      [this](const Connection& connection) {
+                        ended = network.clock().now();
+                        reason = connection.reason();
+                        gone.open();
+                      }}),
+        b(network, listening({GetParam()})) {
+    b.agent.handle(silent_protocol, [this](Stream stream) -> Awaitable<void> {
+      Stream held = std::move(stream);
+      co_await released.wait();
+    });
+  }
+
+  void with_connection(std::function<Awaitable<void>()> work) {
+    network.run({&a, &b}, [&]() -> Awaitable<void> {
+      co_await a.agent.connect(b.agent.addresses());
+      co_await a.agent.identify(b.agent.id());
+      co_await work();
+      released.open();
+    });
+  }
+  Awaitable<void> pass(Duration time) {
+    const Time until = network.clock().now() + time;
+    return sleep_until(network.clock(), network.loop(), until);
+  }
+
+  SimNetwork network;
+  Latch released{network.loop()};
+  Latch gone{network.loop()};
+  Time ended{};
+  std::string reason;
+  SimAgent a;
+  SimAgent b;
+};
+
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Life, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
+                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+
+TEST_P(Life, OfAPeerThatIsGoneEndsWithinSixSecondsWhileAStreamWaitsForIt) {
+  with_connection([&]() -> Awaitable<void> {
+    for (const int idle : {0, 14, 40}) {
+      co_await pass(seconds(idle));
+      Stream stream = co_await a.agent.open_stream(b.agent.id(), silent_protocol);
+      b.host.unplug();
+      const Time unplugged = network.clock().now();
+      std::string message;
+      const auto read = [&]() -> Awaitable<void> { co_await stream.read(); };
+      EXPECT_EQ(co_await error_of(read(), &message), Errc::closed);
+      EXPECT_NE(message.find("does not answer"), std::string::npos) << message;
+      const Duration noticed = network.clock().now() - unplugged;
+      EXPECT_LE(noticed, limits::alive_in_use + limits::alive_answer);
+      EXPECT_GE(noticed, limits::alive_answer);
+      b.host.plug_in();
+      co_await a.agent.connect(b.agent.addresses());
+      co_await a.agent.identify(b.agent.id());
+    }
+  });
+}
+
+TEST_P(Life, OfAPeerThatIsGoneEndsWithoutAnyStreamAsWell) {
+  with_connection([&]() -> Awaitable<void> {
+    co_await pass(minutes(1));
+    b.host.unplug();
+    const Time unplugged = network.clock().now();
+    co_await gone.wait();
+    EXPECT_LE(ended - unplugged, limits::alive_idle + limits::alive_answer);
+    EXPECT_NE(reason.find("does not answer"), std::string::npos) << reason;
+    EXPECT_EQ(a.agent.connection_to(b.agent.id()), nullptr);
+    b.host.plug_in();
+  });
+}
+
+TEST_P(Life, OfAPeerThatSaysNothingGoesOnAsLongAsItAnswers) {
+  with_connection([&]() -> Awaitable<void> {
+    Stream waiting = co_await a.agent.open_stream(b.agent.id(), silent_protocol);
+    co_await pass(minutes(10));
+    const Connection* const connection = a.agent.connection_to(b.agent.id());
+    if (connection == nullptr) throw std::logic_error(reason);
+    EXPECT_FALSE(gone.is_open());
+    Stream stream = co_await a.agent.open_stream(b.agent.id(), std::string(ping_protocol));
+    co_await ping(stream, network.random());
+  });
+}
+
+TEST_P(Life, CostsAnIdleConnectionAPingIn15Seconds) {
+  with_connection([&]() -> Awaitable<void> {
+    co_await pass(minutes(1));
+    const auto sent = [&] { return a.agent.connection_to(b.agent.id())->counters().bytes_out; };
+    const std::uint64_t before = sent();
+    co_await pass(minutes(10));
+    EXPECT_LE(sent() - before, 10 * 60 / 15 * 300U);  // bytes of a ping or its answer, with all that is around it
+    EXPECT_FALSE(gone.is_open());
+  });
+}
+
+TEST_P(Life, GoesOnWhenACableIsPulledForThreeSeconds) {
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await a.agent.open_stream(b.agent.id(), std::string(ping_protocol));
+    co_await ping(stream, network.random());
+    b.host.unplug();
+    const Time unplugged = network.clock().now();
+    const Timer timer = network.clock().schedule(unplugged + seconds(3), [this] { b.host.plug_in(); });
+    co_await ping(stream, network.random());
+    EXPECT_GE(network.clock().now() - unplugged, seconds(3));
+    co_await pass(minutes(1));
+    EXPECT_FALSE(gone.is_open()) << reason;
+  });
+}
+
+}  // namespace
+}  // namespace p2p::test
