@@ -228,7 +228,7 @@ void measure() {
   const double verify = median_of([&] { holds = holds && crypto::ed25519_verify(public_key, message, signature); });
   if (!holds) throw std::runtime_error("a signature did not verify");
   crypto::Key point = crypto::x25519_public(seed);
-  const double x25519 = median_of([&] { point = crypto::x25519(seed, point).value(); });
+  const double x25519 = median_of([&] { crypto::x25519(seed, point).value(); });
   crypto::Aead cipher(seed);
   Bytes record(record_size);
   std::uint64_t counter = 0;

@@ -1,5 +1,6 @@
 #include "cli/commands.hpp"
 #include "cli/units.hpp"
+#include "crypto/crypto.hpp"
 #include "executors/registry.hpp"
 #include "network/agent.hpp"
 #include "task/message.hpp"
@@ -260,6 +261,7 @@ int main_of(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  crypto::forbid_core_dumps();
   std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error
   return main_of(argc, argv);
 }

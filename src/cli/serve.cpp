@@ -35,18 +35,18 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
 }
 
 /// The key for OpenAI-compatible servers: of a file, or of the environment.
-std::string openai_key(const ServeOptions& options) {
-  std::string key;
-  if (!options.openai_key_file.empty()) {
-    const Bytes file = read_file(options.openai_key_file, limits::key_file);
-    key = as_text(file).substr(0, as_text(file).find('\n'));
-    if (key.empty() || key.size() > limits::key_file) {
-      throw Failure(Exit::usage, "'" + options.openai_key_file + "' has no key in its first line");
-    }
-  } else if (const char* const given = std::getenv("OPENAI_API_KEY")) {
-    key = given;
+crypto::SecretText openai_key(const ServeOptions& options) {
+  const auto trimmed = [](std::string_view key) { return key.substr(0, key.find_last_not_of("\r ") + 1); };
+  if (options.openai_key_file.empty()) {
+    const char* const given = std::getenv("OPENAI_API_KEY");
+    return given == nullptr ? crypto::SecretText() : crypto::SecretText(trimmed(given));
   }
-  while (!key.empty() && (key.back() == '\r' || key.back() == ' ')) key.pop_back();
+  Bytes file = read_file(options.openai_key_file, limits::key_file);
+  const std::string_view line = as_text(file).substr(0, as_text(file).find('\n'));
+  const bool fits = !line.empty() && line.size() <= limits::key_file;
+  crypto::SecretText key(trimmed(line));
+  crypto::wipe(file);
+  if (!fits) throw Failure(Exit::usage, "'" + options.openai_key_file + "' has no key in its first line");
   return key;
 }
 

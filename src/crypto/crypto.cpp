@@ -7,6 +7,11 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <sodium.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#else
+#include <sys/resource.h>
+#endif
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -52,19 +57,33 @@ std::array<std::uint8_t, 12> nonce_of(std::uint64_t counter) noexcept {
   return nonce;
 }
 
-Digest hmac(ByteView key, ByteView a, ByteView b = {}) {
+void begin(EVP_MD_CTX* context) { must(EVP_DigestInit_ex2(context, sha256_md(), nullptr) == 1, "SHA-256"); }
+
+/// One for all digests of a thread. It keeps what it gave last until the next one begins.
+EVP_MD_CTX* digest_context() {
+  thread_local const DigestContext context(EVP_MD_CTX_new());
+  return context.get();
+}
+
+void digest(std::initializer_list<ByteView> parts, std::uint8_t* out) {
+  EVP_MD_CTX* const context = digest_context();
+  begin(context);
+  for (const ByteView part : parts) must(EVP_DigestUpdate(context, part.data(), part.size()) == 1, "SHA-256");
+  must(EVP_DigestFinal_ex(context, out, nullptr) == 1, "SHA-256");
+}
+
+/// `out` may be the key.
+void hmac(const SecretKey& key, ByteView a, ByteView b, SecretKey& out) {
   // HMAC by hand over the digest: two blocks of padding. OpenSSL 3 deprecates its direct call and takes 2 us to set up the other one.
-  std::array<std::uint8_t, 64> inner{};
-  std::array<std::uint8_t, 64> outer{};
-  std::copy(key.begin(), key.end(), inner.begin());
-  outer = inner;
-  for (std::uint8_t& byte : inner) byte ^= 0x36;
-  for (std::uint8_t& byte : outer) byte ^= 0x5c;
-  const Digest first = sha256({inner, a, b});
-  const Digest result = sha256({outer, first});
-  wipe(inner);
-  wipe(outer);
-  return result;
+  Secret<64> inner;
+  Secret<64> outer;
+  for (std::size_t i = 0; i < inner.size(); ++i) {
+    const std::uint8_t byte = i < key.size() ? key.data()[i] : 0;
+    inner.data()[i] = byte ^ 0x36;
+    outer.data()[i] = byte ^ 0x5c;
+  }
+  digest({inner, a, b}, out.data());
+  digest({outer, out}, out.data());
 }
 
 PublicKeyHandle decode_key(ByteView der) {
@@ -98,50 +117,56 @@ bool equal_secret(ByteView a, ByteView b) noexcept { return a.size() == b.size()
 
 Digest sha256(ByteView data) { return sha256({data}); }
 
-Digest sha256(std::initializer_list<ByteView> parts) {
-  thread_local const DigestContext context(EVP_MD_CTX_new());
-  Digest digest;
-  must(EVP_DigestInit_ex2(context.get(), sha256_md(), nullptr) == 1, "SHA-256");
-  for (const ByteView part : parts) must(EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1, "SHA-256");
-  must(EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) == 1, "SHA-256");
-  return digest;
+void forbid_core_dumps() noexcept {
+#ifdef __linux__
+  must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "forbidding core dumps");
+#else
+  const rlimit none{};
+  must(setrlimit(RLIMIT_CORE, &none) == 0, "forbidding core dumps");
+#endif
 }
 
-void hkdf2(const Key& chaining_key, ByteView input, Key& first, Key& second) {
+Digest sha256(std::initializer_list<ByteView> parts) {
+  Digest result;
+  digest(parts, result.data());
+  return result;
+}
+
+void hkdf2(const SecretKey& chaining_key, ByteView input, SecretKey& first, SecretKey& second) {
   static constexpr std::array<std::uint8_t, 1> one{1};
   static constexpr std::array<std::uint8_t, 1> two{2};
-  Digest temporary = hmac(chaining_key, input);
-  first = hmac(temporary, one);
-  second = hmac(temporary, first, two);
-  wipe(temporary);
+  SecretKey temporary;
+  hmac(chaining_key, input, {}, temporary);
+  hmac(temporary, one, {}, first);
+  hmac(temporary, first, two, second);
+  begin(digest_context());
 }
 
-Key x25519_public(const Key& secret) noexcept {
+Key x25519_public(const SecretKey& secret) noexcept {
   initialise();
   Key public_key;
   crypto_scalarmult_base(public_key.data(), secret.data());
   return public_key;
 }
 
-Result<Key> x25519(const Key& secret, const Key& public_key) noexcept {
+Result<SecretKey> x25519(const SecretKey& secret, const Key& public_key) noexcept {
   initialise();
-  Key shared;
+  SecretKey shared;
   if (crypto_scalarmult(shared.data(), secret.data(), public_key.data()) != 0) {
     return Error{Errc::unverified, "X25519 with a point of low order"};
   }
   return shared;
 }
 
-Key ed25519_public(const Key& seed) noexcept {
+Key ed25519_public(const SecretKey& seed) noexcept {
   initialise();
   Key public_key;
-  std::array<std::uint8_t, 64> secret;
+  Secret<64> secret;
   crypto_sign_seed_keypair(public_key.data(), secret.data(), seed.data());
-  wipe(secret);
   return public_key;
 }
 
-Signature ed25519_sign(const std::array<std::uint8_t, 64>& secret, ByteView message) noexcept {
+Signature ed25519_sign(const Secret<64>& secret, ByteView message) noexcept {
   Signature signature;
   crypto_sign_detached(signature.data(), nullptr, message.data(), message.size(), secret.data());
   return signature;
@@ -190,7 +215,7 @@ struct Aead::Contexts {
 
 // One context serves both directions of use: a key is used either to seal or to open, and changing the direction costs nothing but the
 // flag.
-Aead::Aead(const Key& key) : contexts_(std::make_unique<Contexts>()) {
+Aead::Aead(const SecretKey& key) : contexts_(std::make_unique<Contexts>()) {
   must(EVP_CipherInit_ex2(contexts_->seal.get(), chacha20_poly1305(), key.data(), nullptr, 1, nullptr) == 1, "ChaCha20-Poly1305");
 }
 Aead::Aead(Aead&&) noexcept = default;

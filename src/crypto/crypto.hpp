@@ -9,6 +9,10 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace p2p::crypto {
 
@@ -25,22 +29,90 @@ class SystemRandom final : public Random {
 void wipe(ByteSpan secret) noexcept;
 /// Takes the same time wherever the difference is. Sizes are not secret.
 bool equal_secret(ByteView a, ByteView b) noexcept;
+/// From now on no core of this process is written, whatever happens to it: any of its pages may hold a secret, the libraries' among them.
+/// It also keeps other processes of the same user from reading its memory (Linux). Children that exec a program are not concerned.
+void forbid_core_dumps() noexcept;
+
+/// Secret bytes that are wiped when they go or are moved away. Nothing copies them by accident.
+template <std::size_t N>
+class Secret {
+ public:
+  Secret() noexcept = default;
+  /// The bytes copied are the caller's to wipe.
+  Secret(const std::array<std::uint8_t, N>& bytes) noexcept : bytes_(bytes) {}
+  Secret(Secret&& other) noexcept : bytes_(other.bytes_) { wipe(other.bytes_); }
+  Secret& operator=(Secret&& other) noexcept {
+    if (this != &other) {
+      bytes_ = other.bytes_;
+      wipe(other.bytes_);
+    }
+    return *this;
+  }
+  Secret(const Secret&) = delete;
+  Secret& operator=(const Secret&) = delete;
+  ~Secret() { wipe(bytes_); }
+
+  std::uint8_t* data() noexcept { return bytes_.data(); }
+  const std::uint8_t* data() const noexcept { return bytes_.data(); }
+  static constexpr std::size_t size() noexcept { return N; }
+  auto begin() noexcept { return bytes_.begin(); }
+  auto begin() const noexcept { return bytes_.begin(); }
+  auto end() noexcept { return bytes_.end(); }
+  auto end() const noexcept { return bytes_.end(); }
+
+ private:
+  std::array<std::uint8_t, N> bytes_{};
+};
+using SecretKey = Secret<32>;
+
+/// Gives memory back wiped.
+template <class T>
+struct WipingAllocator {
+  using value_type = T;
+
+  WipingAllocator() noexcept = default;
+  template <class U>
+  WipingAllocator(const WipingAllocator<U>&) noexcept {}
+
+  T* allocate(std::size_t count) { return std::allocator<T>().allocate(count); }
+  void deallocate(T* at, std::size_t count) noexcept {
+    wipe({reinterpret_cast<std::uint8_t*>(at), count * sizeof(T)});
+    std::allocator<T>().deallocate(at, count);
+  }
+  friend bool operator==(const WipingAllocator&, const WipingAllocator&) noexcept { return true; }
+};
+
+/// A secret of any length, such as a key for a server. Each copy is wiped when it goes.
+class SecretText {
+ public:
+  SecretText() noexcept = default;
+  /// The text copied is the caller's to wipe.
+  SecretText(std::string_view text) : text_(text.begin(), text.end()) {}
+  SecretText(const char* text) : SecretText(std::string_view(text)) {}
+
+  std::string_view view() const noexcept { return {text_.data(), text_.size()}; }
+  bool empty() const noexcept { return text_.empty(); }
+  void append(std::string_view text) { text_.insert(text_.end(), text.begin(), text.end()); }
+
+ private:
+  std::vector<char, WipingAllocator<char>> text_;  // a string would keep what is short within itself
+};
 
 Digest sha256(ByteView data);
 Digest sha256(std::initializer_list<ByteView> parts);
 
-/// Noise's HKDF with two outputs, HMAC-SHA256, `chaining_key` as salt (Noise specification, section 4.3).
-void hkdf2(const Key& chaining_key, ByteView input, Key& first, Key& second);
+/// Noise's HKDF with two outputs, HMAC-SHA256, `chaining_key` as salt (Noise specification, section 4.3). It may be one of the outputs.
+void hkdf2(const SecretKey& chaining_key, ByteView input, SecretKey& first, SecretKey& second);
 
 // X25519 (RFC 7748)
-Key x25519_public(const Key& secret) noexcept;
+Key x25519_public(const SecretKey& secret) noexcept;
 /// Errors: unverified when the shared secret is zero (a point of low order).
-Result<Key> x25519(const Key& secret, const Key& public_key) noexcept;
+Result<SecretKey> x25519(const SecretKey& secret, const Key& public_key) noexcept;
 
 // Ed25519 (RFC 8032)
-Key ed25519_public(const Key& seed) noexcept;
+Key ed25519_public(const SecretKey& seed) noexcept;
 /// `secret` is seed ‖ public key.
-Signature ed25519_sign(const std::array<std::uint8_t, 64>& secret, ByteView message) noexcept;
+Signature ed25519_sign(const Secret<64>& secret, ByteView message) noexcept;
 bool ed25519_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
 
 /// Checks a signature over SHA-256 of the message: RSASSA-PKCS1-v1_5 for an RSA key of 2,048 to 8,192 bits, ECDSA (DER) for one on P-256,
@@ -55,7 +127,7 @@ class Aead {
  public:
   static constexpr std::size_t tag_size = 16;
 
-  explicit Aead(const Key& key);
+  explicit Aead(const SecretKey& key);
   Aead(Aead&&) noexcept;
   Aead& operator=(Aead&&) noexcept;
   ~Aead();

@@ -199,14 +199,15 @@ struct OpenAiExecutor::Answer {
   std::string body;
 };
 
-OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& environment, std::string key)
+OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key)
     : environment_(environment),
-      key_(where.empty() ? std::string() : std::move(key)),
+      key_(where.empty() ? crypto::SecretText() : std::move(key)),
       slots_(usual_slots),
       said_("it is not known yet whether a model server is there"),
       next_look_(environment.clock, environment.loop),
       tasks_(environment.loop) {
-  if (std::any_of(key_.begin(), key_.end(), [](char c) { return c <= ' ' || c >= 0x7f; })) {
+  const std::string_view text = key_.view();
+  if (std::any_of(text.begin(), text.end(), [](char c) { return c <= ' ' || c >= 0x7f; })) {
     fail(Errc::invalid, "the key for the OpenAI-compatible server has blanks or other characters in it that no key has");
   }
   if (where.empty()) {
@@ -316,7 +317,7 @@ Awaitable<OpenAiExecutor::Answer> OpenAiExecutor::get(const http::Client& server
   const Timer timer = exchange.deadline(limits::http_answer, {Errc::timed_out, "no answer in time"});
   http::Request request;
   request.path = std::move(path);
-  if (!key_.empty()) request.headers.push_back({"Authorization", "Bearer " + key_});
+  request.bearer = key_;
   Answer answer;
   answer.head = co_await exchange.send(std::move(request));
   answer.body = co_await exchange.read_all();
@@ -341,7 +342,7 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
   request.method = "POST";
   request.path = "/v1/chat/completions";
   request.headers = {{"Content-Type", "application/json"}, {"Accept", "text/event-stream"}};
-  if (!key_.empty()) request.headers.push_back({"Authorization", "Bearer " + key_});
+  request.bearer = key_;
   request.body = request_of(run.task());
 
   Completion completion(exchange);
@@ -442,7 +443,7 @@ std::string OpenAiExecutor::reason_in(std::string_view body) const {
 
 // Servers like to repeat a key that they refuse, or its beginning and end.
 std::string OpenAiExecutor::without_key(std::string text) const {
-  const std::string_view beginning = std::string_view(key_).substr(0, 6);
+  const std::string_view beginning = key_.view().substr(0, 6);
   if (beginning.empty()) return text;
   for (std::size_t at = text.find(beginning); at != std::string::npos; at = text.find(beginning, at + 5)) {
     const std::size_t end = std::min(text.find_first_of(" \t\r\n\"',;", at), text.size());

@@ -1,6 +1,7 @@
 #pragma once
 // The executor that has tasks answered by a server of OpenAI's chat API: llama.cpp, Ollama, vLLM, LM Studio, LocalAI or OpenAI itself.
 
+#include "crypto/crypto.hpp"
 #include "task/executor.hpp"
 
 #include <memory>
@@ -19,7 +20,7 @@ class OpenAiExecutor final : public Executor {
  public:
   /// `where` is BASE_URL or BASE_URL#MODEL; empty, it looks on this machine where such servers usually are. The key, if there is one, is
   /// sent only to a server that BASE_URL names, and stands in no message. Throws invalid. What environment refers to outlives the executor.
-  OpenAiExecutor(std::string_view where, const Environment& environment, std::string key);
+  OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key);
   ~OpenAiExecutor() override;
 
   std::string_view name() const override { return "openai"; }
@@ -47,7 +48,7 @@ class OpenAiExecutor final : public Executor {
   void say(Logger::Level level, std::string what);
 
   const Environment environment_;
-  const std::string key_;
+  const crypto::SecretText key_;
   std::vector<std::unique_ptr<http::Client>> candidates_;
   std::optional<std::string> only_model_;
   const http::Client* server_ = nullptr;  // one of them, while it is there

@@ -1,6 +1,7 @@
 #pragma once
 // The kinds of executors there are, and how the command line names them. Another kind is a file of its own and a line in registry.cpp.
 
+#include "crypto/crypto.hpp"
 #include "task/executor.hpp"
 
 #include <memory>
@@ -12,7 +13,7 @@ namespace p2p {
 
 /// What an executor is made of beside its spec.
 struct ExecutorSettings {
-  std::string openai_key;                               ///< sent to OpenAI-compatible servers; empty: none
+  crypto::SecretText openai_key;                        ///< sent to OpenAI-compatible servers; empty: none
   std::size_t command_output = limits::command_output;  ///< bytes of result text that a command or worker may write
 };
 

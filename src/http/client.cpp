@@ -58,17 +58,27 @@ class Parser final : public beast::http::basic_parser<false> {
 
 bool is_redirect(unsigned status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 
-/// The request without its body. Throws invalid for what would break a line.
-std::string head_of(const Request& request, const BaseUrl& url) {
-  std::string head = request.method + " " + url.path + request.path + " HTTP/1.1\r\nHost: " + url.authority() +
-                     "\r\nUser-Agent: p2p-ai-agents\r\nConnection: close\r\n";
-  for (const auto& [name, value] : request.headers) {
+/// The request as it is sent. Throws invalid for what would break a line.
+crypto::SecretText bytes_of(const Request& request, const BaseUrl& url) {
+  crypto::SecretText bytes(request.method + " " + url.path + request.path + " HTTP/1.1\r\nHost: " + url.authority() +
+                           "\r\nUser-Agent: p2p-ai-agents\r\nConnection: close\r\n");
+  const auto add = [&bytes](std::string_view name, std::string_view value) {
     const auto control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; };
-    if (std::any_of(value.begin(), value.end(), control)) fail(Errc::invalid, "the header " + name + " has a control character in it");
-    head += name + ": " + value + "\r\n";
+    if (std::any_of(value.begin(), value.end(), control)) {
+      fail(Errc::invalid, "the header " + std::string(name) + " has a control character in it");
+    }
+    for (const std::string_view part : {name, std::string_view(": "), value, std::string_view("\r\n")}) bytes.append(part);
+  };
+  for (const auto& [name, value] : request.headers) add(name, value);
+  if (!request.bearer.empty()) {
+    crypto::SecretText value("Bearer ");
+    value.append(request.bearer.view());
+    add("Authorization", value.view());
   }
-  if (!request.body.empty()) head += "Content-Length: " + std::to_string(request.body.size()) + "\r\n";
-  return head + "\r\n";
+  if (!request.body.empty()) add("Content-Length", std::to_string(request.body.size()));
+  bytes.append("\r\n");
+  bytes.append(request.body);
+  return bytes;
 }
 
 }  // namespace
@@ -271,7 +281,7 @@ Exchange::~Exchange() = default;
 
 Awaitable<Head> Exchange::send(Request request) {
   Connection& connection = *connection_;
-  std::string bytes = head_of(request, connection.client.url_) + request.body;
+  crypto::SecretText bytes = bytes_of(request, connection.client.url_);
   request = {};
   {
     const Timer timer = deadline(limits::http_connect, {Errc::unreachable, "could not connect: no answer in time"});
@@ -280,7 +290,7 @@ Awaitable<Head> Exchange::send(Request request) {
   // A server may answer and close without having read all. What it says then is worth more than that it did not read.
   std::exception_ptr unread;
   try {
-    co_await connection.write(bytes);
+    co_await connection.write(bytes.view());
   } catch (const boost::system::system_error&) {
     unread = std::current_exception();
   }

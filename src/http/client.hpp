@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/limits.hpp"
+#include "crypto/crypto.hpp"
 #include "network/transport.hpp"
 
 #include <memory>
@@ -37,7 +38,8 @@ struct Header {
 struct Request {
   std::string method = "GET";
   std::string path;             ///< what follows the base URL's, with a slash at the beginning
-  std::vector<Header> headers;  ///< beside Host, User-Agent, Connection and Content-Length
+  std::vector<Header> headers;  ///< beside Authorization, Host, User-Agent, Connection and Content-Length
+  crypto::SecretText bearer;    ///< the key that goes into Authorization, and into no message; empty: none
   std::string body;
 };
 

@@ -3,7 +3,6 @@
 #include "base/base58.hpp"
 #include "base/coding.hpp"
 #include "base/limits.hpp"
-#include "crypto/crypto.hpp"
 #include "identity.pb.h"
 
 #include <algorithm>
@@ -29,8 +28,8 @@ bool parse(proto::Key& key, ByteView protobuf) {
   return key.ParsePartialFromArray(protobuf.data(), static_cast<int>(protobuf.size())) && key.IsInitialized();
 }
 
-std::array<std::uint8_t, 64> secret_of(const std::array<std::uint8_t, 32>& seed) {
-  std::array<std::uint8_t, 64> secret;
+crypto::Secret<64> secret_of(const crypto::SecretKey& seed) {
+  crypto::Secret<64> secret;
   std::copy(seed.begin(), seed.end(), secret.begin());
   const crypto::Key public_key = crypto::ed25519_public(seed);
   std::copy(public_key.begin(), public_key.end(), secret.begin() + 32);
@@ -124,21 +123,13 @@ std::optional<PublicKey> PeerId::public_key() const {
 }
 
 KeyPair KeyPair::generate(Random& random) {
-  std::array<std::uint8_t, seed_size> seed;
+  crypto::SecretKey seed;
   random.fill(seed);
-  KeyPair pair(seed);
-  crypto::wipe(seed);
-  return pair;
+  return KeyPair(seed);
 }
 
-KeyPair::KeyPair(const std::array<std::uint8_t, seed_size>& seed)
+KeyPair::KeyPair(const crypto::Secret<seed_size>& seed)
     : secret_(secret_of(seed)), public_key_(PublicKey::Type::ed25519, ByteView(secret_).subspan(32)), peer_id_(public_key_) {}
-
-KeyPair::KeyPair(KeyPair&& other) noexcept : secret_(other.secret_), public_key_(std::move(other.public_key_)), peer_id_(other.peer_id_) {
-  crypto::wipe(other.secret_);
-}
-
-KeyPair::~KeyPair() { crypto::wipe(secret_); }
 
 Result<KeyPair> KeyPair::decode(ByteView protobuf) {
   proto::Key key;
@@ -150,20 +141,20 @@ Result<KeyPair> KeyPair::decode(ByteView protobuf) {
   if (key.type() != proto::ED25519) return Error{Errc::unsupported, "a private key, but not an Ed25519 one"};
   const ByteView data = as_bytes(key.data());
   if (data.size() != 64 && data.size() != 96) return Error{Errc::malformed, "Ed25519 private key of a wrong size"};
-  std::array<std::uint8_t, seed_size> seed;
+  crypto::SecretKey seed;
   std::copy_n(data.begin(), seed_size, seed.begin());
   KeyPair pair(seed);
-  crypto::wipe(seed);
   const ByteView public_half = ByteView(pair.secret_).subspan(32);
   const bool whole = equal(data.subspan(32, 32), public_half) && (data.size() == 64 || equal(data.subspan(64), public_half));
   if (!whole) return Error{Errc::malformed, "the halves of the Ed25519 private key do not belong together"};
   return pair;
 }
 
-std::array<std::uint8_t, 68> KeyPair::encode() const noexcept {
+crypto::Secret<68> KeyPair::encode() const noexcept {
   // Written by hand, so that no library keeps a copy: type Ed25519, then 64 bytes of data.
-  std::array<std::uint8_t, 68> protobuf{0x08, 0x01, 0x12, 0x40};
-  std::copy(secret_.begin(), secret_.end(), protobuf.begin() + 4);
+  static constexpr std::array<std::uint8_t, 4> beginning{0x08, 0x01, 0x12, 0x40};
+  crypto::Secret<68> protobuf;
+  std::copy(secret_.begin(), secret_.end(), std::copy(beginning.begin(), beginning.end(), protobuf.begin()));
   return protobuf;
 }
 

@@ -5,6 +5,7 @@
 #include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "base/random.hpp"
+#include "crypto/crypto.hpp"
 
 #include <array>
 #include <compare>
@@ -68,31 +69,30 @@ class PeerId {
   std::uint8_t size_ = 0;
 };
 
-/// An Ed25519 key pair. The secret half stays in this object and is wiped with it.
+/// An Ed25519 key pair. The secret half stays in this object, and is wiped when that goes or is moved from.
 class KeyPair {
  public:
   static constexpr std::size_t seed_size = 32;
 
   static KeyPair generate(Random& random);
-  explicit KeyPair(const std::array<std::uint8_t, seed_size>& seed);
+  explicit KeyPair(const crypto::Secret<seed_size>& seed);
   /// libp2p's PrivateKey protobuf: Data is seed ‖ public key, or the older seed ‖ public key ‖ public key.
   /// Errors: unsupported (not Ed25519), malformed (also when the halves do not belong together).
   static Result<KeyPair> decode(ByteView protobuf);
-  /// The PrivateKey protobuf with seed ‖ public key. It is for the caller to wipe.
-  std::array<std::uint8_t, 68> encode() const noexcept;
+  /// The PrivateKey protobuf with seed ‖ public key.
+  crypto::Secret<68> encode() const noexcept;
 
   KeyPair(const KeyPair&) = delete;
   KeyPair& operator=(const KeyPair&) = delete;
-  KeyPair(KeyPair&& other) noexcept;
+  KeyPair(KeyPair&&) noexcept = default;
   KeyPair& operator=(KeyPair&&) = delete;
-  ~KeyPair();
 
   const PublicKey& public_key() const noexcept { return public_key_; }
   const PeerId& peer_id() const noexcept { return peer_id_; }
   std::array<std::uint8_t, 64> sign(ByteView message) const noexcept;
 
  private:
-  std::array<std::uint8_t, 64> secret_;  // seed ‖ public key
+  crypto::Secret<64> secret_;  // seed ‖ public key
   PublicKey public_key_;
   PeerId peer_id_;
 };

@@ -1,7 +1,6 @@
 #include "identity/key_file.hpp"
 
 #include "base/limits.hpp"
-#include "crypto/crypto.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -27,13 +26,6 @@ class Descriptor {
   int number_;
 };
 
-/// Wiped when it goes.
-struct Secret {
-  std::array<std::uint8_t, limits::key_file + 1> bytes;
-  std::size_t size = 0;
-  ~Secret() { crypto::wipe(bytes); }
-};
-
 [[noreturn]] void refuse(const std::string& what, int error) {
   fail(Errc::invalid, "cannot " + what + ": " + std::generic_category().message(error));
 }
@@ -54,16 +46,17 @@ std::optional<KeyPair> load(const std::string& path) {
   if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
     fail(Errc::invalid, "others may use the identity " + path + ": make it yours alone with `chmod 600 " + path + "`");
   }
-  Secret secret;
-  while (secret.size < secret.bytes.size()) {
-    const ssize_t count = read(file.number(), secret.bytes.data() + secret.size, secret.bytes.size() - secret.size);
+  crypto::Secret<limits::key_file + 1> content;
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const ssize_t count = read(file.number(), content.data() + size, content.size() - size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) refuse("read the identity " + path, errno);
     if (count == 0) break;
-    secret.size += static_cast<std::size_t>(count);
+    size += static_cast<std::size_t>(count);
   }
-  if (secret.size > limits::key_file) fail(Errc::invalid, path + " is too large to be an identity: check the file's name");
-  Result<KeyPair> keys = KeyPair::decode(ByteView(secret.bytes).first(secret.size));
+  if (size > limits::key_file) fail(Errc::invalid, path + " is too large to be an identity: check the file's name");
+  Result<KeyPair> keys = KeyPair::decode(ByteView(content).first(size));
   if (keys) return std::move(*keys);
   const std::string next = ": check the file's name, or give one that does not exist yet, to have a new identity made";
   if (keys.error().code == Errc::unsupported) fail(Errc::invalid, path + " holds a key of another type than Ed25519" + next);
@@ -94,8 +87,7 @@ bool write_synced(int descriptor, ByteView bytes) {
 
 /// Puts a new key at `path`, unless somebody else has put one there meanwhile.
 void create(const std::string& path, Random& random) {
-  KeyPair keys = KeyPair::generate(random);
-  auto encoded = keys.encode();
+  const auto encoded = KeyPair::generate(random).encode();
   int number = -1;
   const std::string temporary = create_temporary(path, random, number);
   const Descriptor file(number);
@@ -103,7 +95,6 @@ void create(const std::string& path, Random& random) {
   const bool done =
       fchmod(number, 0600) == 0 && write_synced(number, encoded) && (link(temporary.c_str(), path.c_str()) == 0 || errno == EEXIST);
   const int error = errno;
-  crypto::wipe(encoded);
   unlink(temporary.c_str());
   if (!done) refuse("create the identity " + path, error);
   const Descriptor directory(open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

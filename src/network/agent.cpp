@@ -12,8 +12,8 @@ namespace {
 constexpr std::chrono::milliseconds dial_stagger{250};
 constexpr std::string_view protocol_version = "ipfs/0.1.0";
 
-crypto::Key random_key(Random& random) {
-  crypto::Key key;
+crypto::SecretKey random_key(Random& random) {
+  crypto::SecretKey key;
   random.fill(key);
   return key;
 }

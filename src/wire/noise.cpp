@@ -69,13 +69,11 @@ Result<std::optional<ByteView>> NoiseReader::next(ByteSpan& in) {
   return std::optional<ByteView>(record.first(size - tag));
 }
 
-NoiseStatic::NoiseStatic(const KeyPair& identity, const crypto::Key& secret)
-    : secret_(secret),
-      public_(crypto::x25519_public(secret)),
+NoiseStatic::NoiseStatic(const KeyPair& identity, crypto::SecretKey secret)
+    : secret_(std::move(secret)),
+      public_(crypto::x25519_public(secret_)),
       identity_key_(identity.public_key().encoded().begin(), identity.public_key().encoded().end()),
       identity_sig_(identity.sign(signed_bytes(public_))) {}
-
-NoiseStatic::~NoiseStatic() { crypto::wipe(secret_); }
 
 NoiseHandshake::NoiseHandshake(Role role, Parameters parameters)
     : role_(role),
@@ -87,19 +85,11 @@ NoiseHandshake::NoiseHandshake(Role role, Parameters parameters)
   if (role_ == Role::initiator) write_message_1().value();
 }
 
-NoiseHandshake::~NoiseHandshake() {
-  crypto::wipe(parameters_.ephemeral_secret);
-  crypto::wipe(chaining_key_);
-  crypto::wipe(cipher_key_);
-}
-
 void NoiseHandshake::mix_hash(ByteView data) { hash_ = crypto::sha256({hash_, data}); }
 
-Result<void> NoiseHandshake::mix_key(const crypto::Key& secret, const crypto::Key& public_key) {
-  TRY_ASSIGN(crypto::Key shared, crypto::x25519(secret, public_key));
-  const crypto::Key salt = chaining_key_;
-  crypto::hkdf2(salt, shared, chaining_key_, cipher_key_);
-  crypto::wipe(shared);
+Result<void> NoiseHandshake::mix_key(const crypto::SecretKey& secret, const crypto::Key& public_key) {
+  TRY_ASSIGN(const crypto::SecretKey shared, crypto::x25519(secret, public_key));
+  crypto::hkdf2(chaining_key_, shared, chaining_key_, cipher_key_);
   nonce_ = 0;
   return {};
 }
@@ -234,13 +224,11 @@ Result<void> NoiseHandshake::read_message_3(ByteView message) {
 
 NoiseSession NoiseHandshake::finish() {
   assert(done());
-  crypto::Key initiator_key;
-  crypto::Key responder_key;
+  crypto::SecretKey initiator_key;
+  crypto::SecretKey responder_key;
   crypto::hkdf2(chaining_key_, {}, initiator_key, responder_key);
   crypto::Aead to_responder(initiator_key);
   crypto::Aead to_initiator(responder_key);
-  crypto::wipe(initiator_key);
-  crypto::wipe(responder_key);
   const bool initiator = role_ == Role::initiator;
   const PeerId remote(*remote_key_);
   return {NoiseWriter(std::move(initiator ? to_responder : to_initiator)), NoiseReader(std::move(initiator ? to_initiator : to_responder)),

@@ -71,19 +71,18 @@ struct NoiseSession {
 /// A Noise static key, with the identity's proof that it is its own: what the handshakes of an agent's life have in common.
 class NoiseStatic {
  public:
-  NoiseStatic(const KeyPair& identity, const crypto::Key& secret);
-  ~NoiseStatic();
+  NoiseStatic(const KeyPair& identity, crypto::SecretKey secret);
   NoiseStatic(const NoiseStatic&) = delete;
   NoiseStatic& operator=(const NoiseStatic&) = delete;
 
-  const crypto::Key& secret() const noexcept { return secret_; }
+  const crypto::SecretKey& secret() const noexcept { return secret_; }
   const crypto::Key& public_key() const noexcept { return public_; }
   /// identity_key and identity_sig of a NoiseHandshakePayload.
   ByteView identity_key() const noexcept { return identity_key_; }
   const crypto::Signature& identity_sig() const noexcept { return identity_sig_; }
 
  private:
-  crypto::Key secret_;
+  crypto::SecretKey secret_;
   crypto::Key public_;
   Bytes identity_key_;
   crypto::Signature identity_sig_;
@@ -94,14 +93,13 @@ class NoiseHandshake {
   enum class Role : std::uint8_t { initiator, responder };
 
   struct Parameters {
-    const NoiseStatic& own;           ///< outlives the handshake
-    crypto::Key ephemeral_secret;     ///< X25519, fresh for this handshake
-    std::vector<std::string> muxers;  ///< early-muxer list to send; empty sends none
-    std::optional<PeerId> expected;   ///< who the other side must be
+    const NoiseStatic& own;              ///< outlives the handshake
+    crypto::SecretKey ephemeral_secret;  ///< X25519, fresh for this handshake
+    std::vector<std::string> muxers;     ///< early-muxer list to send; empty sends none
+    std::optional<PeerId> expected;      ///< who the other side must be
   };
 
   NoiseHandshake(Role role, Parameters parameters);
-  ~NoiseHandshake();
   NoiseHandshake(const NoiseHandshake&) = delete;
   NoiseHandshake& operator=(const NoiseHandshake&) = delete;
 
@@ -116,11 +114,11 @@ class NoiseHandshake {
   NoiseSession finish();
   /// The handshake hash, which both sides share; for tests.
   const crypto::Digest& hash() const noexcept { return hash_; }
-  const crypto::Key& chaining_key() const noexcept { return chaining_key_; }
+  const crypto::SecretKey& chaining_key() const noexcept { return chaining_key_; }
 
  private:
   void mix_hash(ByteView data);
-  Result<void> mix_key(const crypto::Key& secret, const crypto::Key& public_key);
+  Result<void> mix_key(const crypto::SecretKey& secret, const crypto::Key& public_key);
   void encrypt_and_hash(Bytes& message, ByteView plaintext);
   Result<Bytes> decrypt_and_hash(ByteView ciphertext);
   Bytes payload() const;
@@ -138,8 +136,8 @@ class NoiseHandshake {
   Parameters parameters_;
   crypto::Key ephemeral_public_;
   crypto::Digest hash_;
-  crypto::Key chaining_key_;
-  crypto::Key cipher_key_{};
+  crypto::SecretKey chaining_key_;
+  crypto::SecretKey cipher_key_;
   std::uint64_t nonce_ = 0;
   crypto::Key remote_ephemeral_{};
   crypto::Key remote_static_{};

@@ -48,7 +48,7 @@ struct OpenAiTest : testing::Test {
   void serve(const std::function<Awaitable<void>()>& work, const std::string& behind_url = "/v1", const std::string& key = {}) {
     bench.run([&]() -> Awaitable<void> {
       server.start();
-      executor = std::make_unique<OpenAiExecutor>(server.url() + behind_url, bench.environment, key);
+      executor = std::make_unique<OpenAiExecutor>(server.url() + behind_url, bench.environment, std::string_view(key));
       executor->start();
       co_await looked();
       co_await work();

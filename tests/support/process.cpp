@@ -125,6 +125,7 @@ int Process::wait() {
   int status = 0;
   waitpid(pid_, &status, 0);
   pid_ = -1;
+  dumped_core = WIFSIGNALED(status) && WCOREDUMP(status);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

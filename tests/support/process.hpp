@@ -27,6 +27,7 @@ class Process {
 
   std::string output;
   std::string errors;
+  bool dumped_core = false;  ///< after wait()
 
  private:
   bool read_more();

@@ -15,6 +15,7 @@ using test::hex;
 using test::hex_array;
 using Role = NoiseHandshake::Role;
 using crypto::Key;
+using crypto::SecretKey;
 
 // The keys of flynn/noise's vectors, which the vector of a whole libp2p handshake uses too.
 const Key initiator_static = hex_array<32>("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
@@ -138,8 +139,8 @@ class Other {
     mix_key(ephemeral_, remote_static_);
     return open(message.subspan(48));
   }
-  std::pair<Key, Key> split() const {
-    std::pair<Key, Key> keys;
+  std::pair<SecretKey, SecretKey> split() const {
+    std::pair<SecretKey, SecretKey> keys;
     crypto::hkdf2(chaining_key_, {}, keys.first, keys.second);
     return keys;
   }
@@ -153,9 +154,8 @@ class Other {
   }
   void mix_hash(ByteView data) { hash_ = crypto::sha256({hash_, data}); }
   void mix_key(const Key& secret, const Key& public_key) {
-    const Key shared = secret == Key{} ? Key{} : crypto::x25519(secret, public_key).value();
-    const Key salt = chaining_key_;
-    crypto::hkdf2(salt, shared, chaining_key_, cipher_key_);
+    const SecretKey shared = secret == Key{} ? SecretKey() : crypto::x25519(secret, public_key).value();
+    crypto::hkdf2(chaining_key_, shared, chaining_key_, cipher_key_);
     nonce_ = 0;
   }
   Bytes seal(ByteView plaintext) {
@@ -177,8 +177,8 @@ class Other {
   Key static_public_ = crypto::x25519_public(static_);
   Key ephemeral_public_ = crypto::x25519_public(ephemeral_);
   crypto::Digest hash_ = key_at(as_bytes("Noise_XX_25519_ChaChaPoly_SHA256"));
-  Key chaining_key_ = hash_;
-  Key cipher_key_{};
+  SecretKey chaining_key_ = hash_;
+  SecretKey cipher_key_;
   std::uint64_t nonce_ = 0;
   Key remote_ephemeral_{};
   Key remote_static_{};
@@ -218,7 +218,8 @@ TEST(NoiseHandshake, AgreesWithFlynn) {
   EXPECT_EQ(responder.read_3(hex(m3)), Bytes());
   EXPECT_EQ(initiator.hash(), responder.hash());
   const auto [to_responder, to_initiator] = initiator.split();
-  EXPECT_EQ(responder.split(), std::pair(to_responder, to_initiator));
+  const auto same = responder.split();
+  EXPECT_TRUE(equal(same.first, to_responder) && equal(same.second, to_initiator));
 
   NoiseWriter writer{crypto::Aead(to_responder)};
   writer.append(as_bytes("yellowsubmarine"));
@@ -534,8 +535,8 @@ TEST(NoiseHandshake, SendsNoListOfMuxersWhenThereIsNone) {
   NoiseHandshake::Parameters of_responder = responder_parameters();
   of_initiator.muxers.clear();
   of_responder.muxers.clear();
-  NoiseHandshake initiator(Role::initiator, of_initiator);
-  NoiseHandshake responder(Role::responder, of_responder);
+  NoiseHandshake initiator(Role::initiator, std::move(of_initiator));
+  NoiseHandshake responder(Role::responder, std::move(of_responder));
   take(responder, initiator.take_output()).value();
   take(initiator, responder.take_output()).value();
   const Bytes third = initiator.take_output();
