@@ -54,6 +54,11 @@ END_WAIT = 10
 
 ROWS_AT_ONCE = 4  # of those that mostly wait: courses and lies
 
+# Before the command line of our own programs; with it they are this much slower, and end with a code of its own when it finds something.
+WRAPPER = []
+MEMCHECK = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite", "--trace-children=no"]
+MEMCHECK_SLOWER = 5
+
 
 class Problem(Exception):
     """A cell failed."""
@@ -68,12 +73,17 @@ def check(holds, problem):
         raise Problem(problem)
 
 
+def wrapped(command):
+    return [*WRAPPER, *command] if Path(command[0]).name in ("p2p-agent", "interop_agent") else command
+
+
 class Process:
     """A program that prints one JSON object a line. Ended with its `with` block."""
 
     def __init__(self, command, namespace=None):
         program = Path(command[0])
         self.name = f"{program.parent.name if program.name == 'peer' else program.name} {command[1]}"
+        command = wrapped(command)
         if namespace:
             command = ["ip", "netns", "exec", namespace, *command]  # execs, so the pid is the program's
         self.log = tempfile.TemporaryFile()
@@ -123,6 +133,9 @@ class Process:
         except subprocess.TimeoutExpired:
             raise Problem(f"{self.name} does not end") from None
         self.reader.join(END_WAIT)
+        if WRAPPER and code != expected:
+            self.log.seek(0)
+            print(self.log.read().decode(errors="replace"), file=sys.stderr)
         check(code == expected, f"{self.name} ended with {code}{self.last_words()}")
 
     def last_words(self):
@@ -465,7 +478,7 @@ def lies(ours, liar):
                     address = server.expect("listening", START_WAIT)["addrs"][0]
                     for options in ([], ["--stream"], ["--json"]):
                         command = [ours.program, "run", *options, "--peer", address, PROMPT]
-                        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STEP_WAIT)
+                        done = subprocess.run(wrapped(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STEP_WAIT)
                         case = " ".join(["run", *options])
                         check(done.returncode == exit_code, f"{case} ends with {done.returncode}: {done.stderr.strip()}")
                         if options == ["--stream"]:
@@ -740,7 +753,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", metavar="WORDS", help="rows that have all of these words, such as 'rust mplex' or mdns; repeatable")
     parser.add_argument("--agent", type=Path, metavar="PATH", help="the interop_agent to use, with p2p-agent beside it (default: builds both)")
+    parser.add_argument("--memcheck", action="store_true", help="our own programs run under valgrind's memcheck, and end with 99 when it finds anything")
     options = parser.parse_args()
+    if options.memcheck:
+        WRAPPER.extend(MEMCHECK)
+        for wait in ("START_WAIT", "STEP_WAIT", "DISCOVER_WAIT", "END_WAIT"):
+            globals()[wait] *= MEMCHECK_SLOWER
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     ours = Ours((options.agent or RELEASE / "interop_agent").resolve())
