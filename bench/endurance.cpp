@@ -1,237 +1,520 @@
-// What providers promise about time and about what they leave behind, measured over loopback between two agents on threads of their own,
-// and judged. Prints a line for each; exit code 1 when one is missed. Part of `make soak`.
+// Agents for as long as one likes: two providers and four requesters in this process, each on a thread of its own, over loopback.
+// Requesters are born, have tasks of all kinds done, some of which go wrong on purpose, and go; one of the providers is started anew all
+// the time. At the end of each minute all requesters rest, and what the process then holds is a line of a table. Nothing of it may grow
+// after the first minute, and nothing may fail that was not meant to. Exit code 1 otherwise.
+//
+// Usage: endurance [MINUTES [SEED]]
 
-#include "base/limits.hpp"
-#include "executors/command.hpp"
-#include "network/protocol.hpp"
-#include "p2p_agents.hpp"
-#include "task/sealing.hpp"
+#include "serving.hpp"
 
-#include <sys/wait.h>
 #include <algorithm>
-#include <atomic>
-#include <boost/asio/post.hpp>
+#include <array>
+#include <condition_variable>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <future>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <random>
-#include <thread>
 
 namespace {
 
 using namespace p2p;
+using namespace p2p::bench;
 using std::chrono::milliseconds;
+using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr int pieces = 1000;
-constexpr int cancels = 200;
+constexpr std::size_t requesters = 4;
+constexpr unsigned rounds_of_a_life = 24;
+constexpr unsigned failures_shown = 20;
+constexpr seconds provider_life{7};
+constexpr seconds patience{60};  // of who waits for what must come: longer than anything here may take
 
-double ms_since(steady_clock::time_point start) { return std::chrono::duration<double, std::milli>(steady_clock::now() - start).count(); }
+// What RSS may be more than after the first minute: the C library cannot give back pages of which a part is in use, and which these are is
+// chance. All else is the same or it leaks.
+constexpr double resident_growth_mib = 16;
 
-double median(std::vector<double>& values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-bool judge(const char* what, double value, const char* unit, double bound) {
-  std::printf("%-70s %9.3f %s, at most %g: %s\n", what, value, unit, bound, value <= bound ? "good" : "MISSED");
-  return value <= bound;
-}
-
-/// Writes pieces that say when they were made; or, for the prompt "wait", nothing until it is stopped.
-class Stamping final : public Executor {
- public:
-  std::string_view name() const override { return "stamping"; }
-  Awaitable<Outcome> run(TaskRun& run) override {
-    const Environment& environment = run.environment();
-    Outcome outcome;
-    if (run.task().prompt() == "wait") {
-      Event stop(environment.loop);
-      run.on_stop([&] {
-        heard = steady_clock::now();
-        stop.notify();
-      });
-      ++started;
-      co_await stop.wait();
-      ++stopped;
-      outcome.status = Status::cancelled;
-      co_return outcome;
-    }
-    for (int i = 0; i < pieces && !run.stopped(); ++i) {
-      co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + milliseconds(1));
-      co_await run.write(std::to_string(steady_clock::now().time_since_epoch().count()) + ' ');
-    }
-    co_return outcome;
-  }
-
-  std::atomic<int> started{0};
-  std::atomic<int> stopped{0};
-  std::atomic<steady_clock::time_point> heard{};
+struct Counts {
+  std::atomic<std::uint64_t> completed{0};
+  std::atomic<std::uint64_t> provoked{0};
+  std::atomic<std::uint64_t> failed{0};
 };
 
-AgentOptions quiet(bool listen) {
-  AgentOptions options;
-  if (listen) options.listen = {Multiaddr::tcp("127.0.0.1", 0).value()};
-  options.mdns = false;
-  return options;
+/// Says why a task failed that should not have, the first few times.
+void complain(Counts& counts, const std::string& what) {
+  if (++counts.failed <= failures_shown) std::fprintf(stderr, "failed: %s\n", what.c_str());
 }
 
-/// A provider on a thread of its own.
-class Serving {
+// Executors' names as models.
+const std::string upper = "upper";
+const std::string count = "count";
+const std::string flood = "flood";
+const std::string sleeper = "sleeper";
+const std::string worker = "worker";
+const std::string pieces = "pieces";  // task types of their own: mocks have no models
+const std::string slow = "slow";
+
+/// The executors of a provider.
+Offered executors(const Environment& environment) {
+  Offered offered;
+  const auto add = [&](std::string_view type, std::unique_ptr<Executor> executor) {
+    offered.offerings.push_back({std::string(type), *executor});
+    offered.executors.push_back(std::move(executor));
+  };
+  const auto command = [&](const std::string& name, const char* line, bool stays = false) {
+    add(inference, make_command_executor(name, {"sh", "-c", line}, stays, environment));
+  };
+  add(inference, std::make_unique<MockExecutor>());
+  add(pieces, std::make_unique<MockExecutor>(MockOptions{milliseconds(10), 10}));
+  add(slow, std::make_unique<MockExecutor>(MockOptions{milliseconds(2000), 200}));
+  command(upper, "tr a-z A-Z");
+  command(count, "wc -c");
+  command(flood, "read -r size; head -c \"$size\" /dev/zero | tr '\\0' x");
+  command(sleeper, "echo up; exec sleep 60");
+  const char* const answering =
+      "while read -r line; do case $line in *'\"input\"'*) id=${line#*'\"id\":'}; id=${id%%,*}; "
+      "printf '{\"id\":%s,\"text\":\"done\"}\\n{\"id\":%s,\"done\":true}\\n' \"$id\" \"$id\";; esac; done";
+  command(worker, answering, true);
+  return offered;
+}
+
+/// A provider, and those that follow it when it is started anew. Any thread may ask where it is.
+class Place {
  public:
-  explicit Serving(std::vector<Executor*> executors) : thread_([this, executors] { serve(executors); }) {
-    addresses = listening_.get_future().get();
-  }
-  ~Serving() {
-    stop_.set_value();
-    thread_.join();
-  }
+  explicit Place(TimerCount& timers) : timers_(timers) { start(); }
 
-  /// Asked on the provider's own loop.
-  std::size_t running() {
-    std::promise<std::size_t> answer;
-    boost::asio::post(system_.loop(), [&] { answer.set_value(provider_->running()); });
-    return answer.get_future().get();
+  struct Where {
+    std::vector<Multiaddr> addresses;
+    unsigned life;  // odd while it is there
+  };
+  Where where() const {
+    const std::lock_guard lock(mutex_);
+    return {addresses_, life_};
   }
+  unsigned life() const { return where().life; }
 
-  std::vector<Multiaddr> addresses;
+  void restart() {
+    next_life();
+    serving_.reset();
+    start();
+  }
+  bool at_rest() { return serving_->running() == 0 && serving_->connections() == 0; }
 
  private:
-  void serve(const std::vector<Executor*>& executors) {
-    Agent agent(system_.environment(), KeyPair::generate(system_.random()), quiet(true));
-    std::vector<Offering> offerings;
-    for (Executor* const executor : executors) offerings.push_back({std::string(inference), *executor});
+  void start() {
     ProviderOptions options;
-    options.slots = 4;
-    Provider provider(agent, offerings, options);
-    provider_ = &provider;
-    const auto work = [&]() -> Awaitable<void> {
-      listening_.set_value(agent.addresses());
-      const std::function<void()> wait = [this] { stop_.get_future().wait(); };
-      co_await system_.environment().pool.run(wait);
-      co_await provider.shut_down(Duration::zero());
-    };
+    options.slots = 1;  // so that there is one worker at any time
+    options.queue = 64;
+    options.memory = {256, 1024 * 1024};  // full within the first minute
+    serving_ = std::make_unique<Serving>(executors, options, timers_);
+    const std::lock_guard lock(mutex_);
+    addresses_ = serving_->addresses;
+    ++life_;
+  }
+  void next_life() {
+    const std::lock_guard lock(mutex_);
+    ++life_;
+  }
+
+  TimerCount& timers_;
+  std::unique_ptr<Serving> serving_;
+  mutable std::mutex mutex_;
+  std::vector<Multiaddr> addresses_;
+  unsigned life_ = 0;
+};
+
+/// Lets requesters go on or rest, all of them together.
+class Rest {
+ public:
+  /// Between two lives of a requester: returns when it may begin another one; false when it is over.
+  bool may_go_on() {
+    std::unique_lock lock(mutex_);
+    ++resting_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return going_ || over_; });
+    --resting_;
+    return !over_;
+  }
+  bool wanted() const { return !going_; }
+
+  /// Returns when all rest.
+  void begin() {
+    std::unique_lock lock(mutex_);
+    going_ = false;
+    changed_.wait(lock, [this] { return resting_ == requesters; });
+  }
+  void end() {
+    const std::lock_guard lock(mutex_);
+    going_ = true;
+    changed_.notify_all();
+  }
+  void finish() {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t resting_ = 0;
+  std::atomic<bool> going_{false};
+  bool over_ = false;
+};
+
+struct World {
+  TimerCount timers{0};
+  Counts counts;
+  Rest rest;
+  std::array<std::unique_ptr<Place>, 2> places;
+};
+
+/// One life of a requester: an agent, its connection to one of the providers, and tasks over it.
+class Life {
+ public:
+  Life(World& world, std::mt19937& dice) : world_(world), dice_(dice), place_(*world.places[dice() % 2]), system_(world.timers) {}
+
+  void live() {
+    const Environment environment = system_.environment();
+    AgentOptions options = quiet(false);
+    if (dice_() % 2 == 0) std::reverse(options.muxers.begin(), options.muxers.end());
+    Agent agent(environment, KeyPair::generate(environment.random), options);
+    agent_ = &agent;
+    const std::function<Awaitable<void>()> work = [this]() -> Awaitable<void> { return have_tasks_done(); };
     system_.run(agent.run(work));
   }
 
-  System system_;
-  Provider* provider_ = nullptr;
-  std::promise<std::vector<Multiaddr>> listening_;
-  std::promise<void> stop_;
-  std::thread thread_;
-};
-
-double resident_mib() {
-  std::ifstream file("/proc/self/statm");
-  double size = 0;
-  double resident = 0;
-  file >> size >> resident;
-  return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1024 * 1024);
-}
-
-std::size_t open_descriptors() {
-  std::error_code error;
-  std::size_t count = 0;
-  for (auto at = std::filesystem::directory_iterator("/proc/self/fd", error); at != std::filesystem::directory_iterator(); ++at) ++count;
-  return count;
-}
-
-class Requester {
- public:
-  explicit Requester(Agent& agent, PeerId provider) : agent_(agent), provider_(std::move(provider)), manager_(agent) {}
-
-  /// From the moment that the executor wrote a piece until it is verified here.
-  Awaitable<double> time_of_a_piece() {
-    std::vector<double> times;
-    const std::function<void(const Update&)> note = [&](const Update& update) {
-      if (!update.text) return;
-      const steady_clock::time_point made{steady_clock::duration(std::stoll(*update.text))};
-      times.push_back(ms_since(made));
-    };
-    Task task = manager_.make_task("stamps");
-    task.stream = true;
-    co_await manager_.submit(provider_, task, note);
-    if (times.size() != pieces) throw std::runtime_error("pieces got lost");
-    co_return median(times);
-  }
-
-  /// Starts a task and resets its stream when it has run for a while. Returns when it did.
-  Awaitable<steady_clock::time_point> cancel(std::string prompt, std::string model, std::function<Awaitable<void>()> until) {
-    Task task = manager_.make_task(std::move(prompt));
-    task.input["model"] = model;
-    task.stream = true;
-    const Bytes envelope = seal_message(agent_.identity(), MessageKind::task, task.to_json());
-    Stream stream = co_await agent_.open_stream(provider_, std::string(task_protocol));
-    co_await write_frame(stream, envelope);
-    co_await until();
-    const steady_clock::time_point now = steady_clock::now();
-    stream.reset();
-    co_return now;
-  }
-
-  Awaitable<void> pause(Duration duration) {
-    const Environment& environment = agent_.environment();
-    co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + duration);
-  }
-
  private:
-  Agent& agent_;
-  const PeerId provider_;
-  TaskManager manager_;
+  using Kind = Awaitable<void> (Life::*)();
+
+  Awaitable<void> have_tasks_done() {
+    const Place::Where where = place_.where();
+    provider_life_ = where.life;
+    try {
+      std::vector<Multiaddr> addresses = where.addresses;
+      const Connection* const connection = co_await agent_->connect(std::move(addresses));
+      peer_ = connection->peer();
+    } catch (const boost::system::system_error& error) {
+      failed("no connection: " + message_of(error));
+      co_return;
+    }
+    TaskManager manager(*agent_);
+    manager.trust(peer_);
+    manager_ = &manager;
+    addresses_ = where.addresses;
+    TaskGroup group(agent_->environment().loop);
+    for (unsigned round = 0; round < rounds_of_a_life && !world_.rest.wanted(); ++round) {
+      if (agent_->connection_to(peer_) == nullptr) break;
+      dropped_ = false;
+      const std::size_t at_once = 1 + dice_() % 3;
+      for (std::size_t i = 0; i < at_once; ++i) group.spawn(attempt(kinds[dice_() % kinds.size()]));
+      co_await group.join();
+    }
+    if (agent_->connection_to(peer_) != nullptr && dice_() % 2 == 0) {  // goes with a task still running
+      group.spawn(attempt(&Life::abandon));
+      co_await group.join();
+    }
+  }
+
+  /// A task of that kind. What it throws is a failure, unless the provider was started anew meanwhile.
+  Awaitable<void> attempt(Kind kind) {
+    std::string problem;
+    try {
+      co_await (this->*kind)();
+      co_return;
+    } catch (const boost::system::system_error& error) {
+      problem = message_of(error);
+    } catch (const std::exception& error) {
+      problem = error.what();
+    }
+    failed(problem);
+  }
+
+  void failed(const std::string& problem) {
+    if (dropped_ || provider_life_ % 2 == 0 || provider_life_ != place_.life()) {
+      ++world_.counts.provoked;
+    } else {
+      complain(world_.counts, problem);
+    }
+  }
+
+  Task task(std::string prompt, const std::string& model = {}, std::string_view type = inference) {
+    Task made = manager_->make_task(std::move(prompt));
+    if (!model.empty()) made.input["model"] = model;
+    made.task_type = type;
+    return made;
+  }
+
+  /// One that takes longer than anybody here waits.
+  Task lengthy() {
+    if (dice_() % 2 == 0) return task("x", sleeper);
+    return task("x", {}, slow);
+  }
+
+  Awaitable<Answer> submit(Task made, std::function<void(const Update&)> on_update = {}) {
+    made.timeout_ms = made.timeout_ms.value_or(static_cast<std::uint64_t>(milliseconds(patience).count()));
+    return manager_->submit(peer_, std::move(made), std::move(on_update));
+  }
+
+  /// What a task that should complete came to.
+  void expect(const Answer& answer, const std::string& text) {
+    const TaskResult& result = answer.result;
+    if (result.status != Status::completed || result.text != text) {
+      throw std::runtime_error(std::string(name_of(result.status)) + " (" +
+                               (result.error ? result.error->code + ": " + result.error->message : "") + ") with " +
+                               std::to_string(result.text.value_or("").size()) + " bytes instead of " + std::to_string(text.size()));
+    }
+    ++world_.counts.completed;
+  }
+  /// The same for one that should not.
+  void expect_error(const Answer& answer, const std::string& code) {
+    if (!answer.result.error || answer.result.error->code != code) {
+      throw std::runtime_error("it is " + std::string(name_of(answer.result.status)) + " instead of " + code +
+                               (answer.result.error ? ": " + answer.result.error->code + ", " + answer.result.error->message : ""));
+    }
+    ++world_.counts.provoked;
+  }
+
+  Awaitable<void> plain() {
+    Task made = task("hi");
+    const Answer answer = co_await submit(std::move(made));
+    expect(answer, "Processed: hi");
+  }
+  Awaitable<void> streamed() {
+    std::string text;
+    const std::function<void(const Update&)> note = [&text](const Update& update) { text += update.text.value_or(""); };
+    Task made = task("in ten pieces, please", {}, pieces);
+    made.stream = true;
+    const Answer answer = co_await submit(std::move(made), note);
+    expect(answer, "Processed: in ten pieces, please");
+    if (text != *answer.result.text) throw std::runtime_error("the pieces are not the whole");
+  }
+  Awaitable<void> by_command() {
+    Task made = task("hello", upper);
+    const Answer answer = co_await submit(std::move(made));
+    expect(answer, "HELLO");
+  }
+  Awaitable<void> by_worker() {
+    Task made = task("hello", worker);
+    const Answer answer = co_await submit(std::move(made));
+    expect(answer, "done");
+  }
+  /// A task as large as one may be, which becomes a number.
+  Awaitable<void> large() {
+    Task made = task("", count);
+    made.timeout_ms = static_cast<std::uint64_t>(milliseconds(patience).count());
+    made.recipient = peer_.text();
+    const std::size_t around = seal_message(agent_->identity(), MessageKind::task, made.to_json()).size();
+    const std::size_t size = limits::task_frame - around - envelope_slack;
+    made.input["prompt"] = std::string(size, 'x');
+    const Answer answer = co_await submit(std::move(made));
+    std::string text = answer.result.text.value_or("");
+    text.erase(std::remove_if(text.begin(), text.end(), [](char c) { return c == ' ' || c == '\n'; }), text.end());
+    if (text != std::to_string(size)) throw std::runtime_error("a large task was counted as " + text);
+    ++world_.counts.completed;
+  }
+  /// The largest output, and one that is larger.
+  Awaitable<void> large_output() {
+    Task largest = task(std::to_string(limits::command_output) + "\n", flood);
+    const Answer answer = co_await submit(std::move(largest));
+    expect(answer, std::string(limits::command_output, 'x'));
+    Task larger = task(std::to_string(limits::command_output + 1) + "\n", flood);
+    const Answer beyond = co_await submit(std::move(larger));
+    expect_error(beyond, "output_too_large");
+  }
+  Awaitable<void> twice() {
+    Task made = task("once");
+    made.timeout_ms = 60'000;
+    Task again = made;
+    const Answer first = co_await submit(std::move(made));
+    expect(first, "Processed: once");
+    const Answer second = co_await submit(std::move(again));
+    expect(second, "Processed: once");
+    if (first.result_envelope != second.result_envelope) throw std::runtime_error("the same task had two results");
+  }
+  Awaitable<void> twice_at_once() {
+    Task made = task("once", {}, pieces);
+    made.timeout_ms = 60'000;
+    TaskGroup group(agent_->environment().loop);
+    std::array<std::optional<Answer>, 2> answers;
+    std::exception_ptr failure;
+    for (std::optional<Answer>& answer : answers) {
+      const std::function<Awaitable<void>()> once = [this, made, &answer, &failure]() -> Awaitable<void> {
+        try {
+          Task same = made;
+          answer = co_await submit(std::move(same));
+        } catch (...) {
+          failure = std::current_exception();
+        }
+      };
+      group.spawn(run(once));
+    }
+    co_await group.join();
+    if (failure) std::rethrow_exception(failure);
+    for (const std::optional<Answer>& answer : answers) expect(*answer, "Processed: once");
+    if (answers[0]->result_envelope != answers[1]->result_envelope) throw std::runtime_error("the same task had two results");
+  }
+  Awaitable<void> out_of_time() {
+    Task made = lengthy();
+    made.timeout_ms = 30 + dice_() % 100;
+    const Answer answer = co_await submit(std::move(made));
+    expect_error(answer, "deadline_exceeded");
+  }
+  Awaitable<void> refused() {
+    const bool model = dice_() % 2 == 0;
+    Task made = task("hi", model ? "no such model" : "");
+    if (!model) made.task_type = "no.such.type";
+    const Answer answer = co_await submit(std::move(made));
+    expect_error(answer, model ? "unsupported_model" : "unsupported_task_type");
+  }
+  Awaitable<void> cancelled() { return reset_after(milliseconds(dice_() % 40)); }
+  /// The connection breaks while the task runs, which goes on; the task is sent again over another one.
+  Awaitable<void> broken() {
+    Retries retries;
+    retries.times = 3;
+    retries.addresses = addresses_;
+    Task made = task("through thick and thin", {}, pieces);
+    made.timeout_ms = 60'000;
+    dropped_ = true;  // what else runs on the connection ends with it
+    const std::function<void(const std::string&)> on_sent = [this](const std::string&) { agent_->disconnect(peer_); };
+    const std::function<void(const Update&)> no_update;
+    const Answer answer = co_await manager_->submit(peer_, std::move(made), no_update, on_sent, std::move(retries));
+    expect(answer, "Processed: through thick and thin");
+  }
+  Awaitable<void> abandon() { return reset_after(milliseconds(0)); }
+
+  /// Sends a task by hand, and takes it back.
+  Awaitable<void> reset_after(Duration duration) {
+    Task made = lengthy();
+    made.recipient = peer_.text();
+    made.stream = true;
+    const Environment& environment = agent_->environment();
+    try {
+      const Bytes envelope = seal_message(agent_->identity(), MessageKind::task, made.to_json());
+      std::string protocol(task_protocol);
+      Stream stream = co_await agent_->open_stream(peer_, std::move(protocol));
+      co_await write_frame(stream, envelope);
+      co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + duration);
+      stream.reset();
+    } catch (const boost::system::system_error&) {
+      if (!dropped_) throw;
+    }
+    ++world_.counts.provoked;
+  }
+
+  static Awaitable<void> run(std::function<Awaitable<void>()> work) { co_await work(); }
+
+  static constexpr std::size_t envelope_slack = 8;  // longer lengths in the envelope of a longer message
+  static constexpr std::array<Kind, 12> kinds{&Life::plain,       &Life::streamed,     &Life::by_command, &Life::by_worker,
+                                              &Life::large,       &Life::large_output, &Life::twice,      &Life::twice_at_once,
+                                              &Life::out_of_time, &Life::refused,      &Life::cancelled,  &Life::broken};
+
+  World& world_;
+  std::mt19937& dice_;
+  Place& place_;
+  CountedSystem system_;
+  Agent* agent_ = nullptr;
+  TaskManager* manager_ = nullptr;
+  PeerId peer_;
+  std::vector<Multiaddr> addresses_;
+  unsigned provider_life_ = 0;
+  bool dropped_ = false;
 };
 
-int measure() {
-  Stamping stamping;
-  CommandExecutor command("loop", find_program({"sh", "-c", "while :; do echo x; sleep 0.005; done"}));
-  Serving serving({&stamping, &command});
-  System system;
-  Agent agent(system.environment(), KeyPair::generate(system.random()), quiet(false));
-  bool good = true;
-  const auto work = [&]() -> Awaitable<void> {
-    const Connection* const connection = co_await agent.connect(serving.addresses);
-    Requester requester(agent, connection->peer());
-    good &= judge("a piece, from the executor to the requester, median", co_await requester.time_of_a_piece(), "ms", 1);
+struct Held {
+  double resident = resident_mib();
+  double allocated = allocated_mib();
+  std::size_t descriptors = count_of("fd");
+  std::size_t threads = count_of("task");
+  std::int64_t timers = 0;
+};
 
-    double slowest = 0;
-    for (int i = 1; i <= cancels; ++i) {
-      const std::function<Awaitable<void>()> until_started = [&]() -> Awaitable<void> {
-        while (stamping.started < i) co_await requester.pause(milliseconds(1));
-      };
-      const steady_clock::time_point cancelled = co_await requester.cancel("wait", "stamping", until_started);
-      while (stamping.stopped < i) co_await requester.pause(milliseconds(1));
-      slowest = std::max(slowest, std::chrono::duration<double, std::milli>(stamping.heard.load() - cancelled).count());
-    }
-    good &= judge("a cancel, from the requester to the executor, slowest of 200", slowest, "ms", 100);
+void print_header() {
+  std::printf(
+      "| minute | RSS, MiB | allocated, MiB | descriptors | threads | timers | completed | failed on purpose | failed "
+      "|\n|---|---|---|---|---|---|---|---|---|\n");
+}
 
-    // Commands, cancelled before, while and after they start. The first quarter warms up.
-    std::mt19937 dice(1);
-    double memory = 0;
-    double descriptors = 0;
-    for (int i = 0; i < cancels; ++i) {
-      if (i == cancels / 4) {
-        memory = resident_mib();
-        descriptors = static_cast<double>(open_descriptors());
-      }
-      const std::function<Awaitable<void>()> a_while = [&]() -> Awaitable<void> { co_await requester.pause(milliseconds(dice() % 40)); };
-      co_await requester.cancel("x", "loop", a_while);
+void print(unsigned minute, const Held& held, const Counts& counts) {
+  std::printf("| %u | %.1f | %.1f | %zu | %zu | %lld | %llu | %llu | %llu |\n", minute, held.resident, held.allocated, held.descriptors,
+              held.threads, static_cast<long long>(held.timers), static_cast<unsigned long long>(counts.completed),
+              static_cast<unsigned long long>(counts.provoked), static_cast<unsigned long long>(counts.failed));
+  std::fflush(stdout);
+}
+
+/// What is held when nothing runs. The providers end what was cancelled last: no event of theirs says that they have.
+Held held_at_rest(World& world) {
+  const auto start = steady_clock::now();
+  const auto at_rest = [&] { return std::all_of(world.places.begin(), world.places.end(), [](auto& place) { return place->at_rest(); }); };
+  while (!at_rest()) {
+    if (steady_clock::now() - start > patience) throw std::runtime_error("the providers do not come to rest");
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  give_free_memory_back();
+  Held held;
+  held.timers = world.timers;
+  return held;
+}
+
+bool judge(const char* what, double first, double most, double growth) {
+  const bool good = most <= first + growth;
+  if (!good) std::printf("%s grew from %g to %g; %g more are allowed\n", what, first, most, growth);
+  return good;
+}
+
+int endure(unsigned minutes, unsigned seed) {
+  World world;
+  for (auto& place : world.places) place = std::make_unique<Place>(world.timers);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < requesters; ++i) {
+    threads.emplace_back([&world, dice = std::mt19937(seed + static_cast<unsigned>(i))]() mutable {
+      while (world.rest.may_go_on()) Life(world, dice).live();
+    });
+  }
+  std::vector<Held> minutes_held;
+  print_header();
+  for (unsigned minute = 1; minute <= minutes; ++minute) {
+    const auto end = steady_clock::now() + std::chrono::minutes(1);
+    world.rest.end();
+    while (steady_clock::now() + provider_life < end) {
+      std::this_thread::sleep_for(provider_life);
+      world.places[1]->restart();
     }
-    const steady_clock::time_point end = steady_clock::now();
-    while (serving.running() > 0 && ms_since(end) < 10'000) co_await requester.pause(milliseconds(10));
-    good &= judge("200 commands cancelled at random: still running", static_cast<double>(serving.running()), "tasks", 0);
-    good &= judge("  child processes left", waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD ? 0 : 1, "or more", 0);
-    good &= judge("  descriptors more than before", static_cast<double>(open_descriptors()) - descriptors, "", 0);
-    good &= judge("  memory more than before", resident_mib() - memory, "MiB", 4);
-  };
-  system.run(agent.run(work));
+    std::this_thread::sleep_until(end);
+    world.rest.begin();
+    minutes_held.push_back(held_at_rest(world));
+    print(minute, minutes_held.back(), world.counts);
+  }
+  world.rest.finish();
+  for (std::thread& thread : threads) thread.join();
+
+  const Held& first = minutes_held.front();
+  Held most = first;
+  for (const Held& held : minutes_held) {
+    most.resident = std::max(most.resident, held.resident);
+    most.descriptors = std::max(most.descriptors, held.descriptors);
+    most.threads = std::max(most.threads, held.threads);
+    most.timers = std::max(most.timers, held.timers);
+  }
+  bool good = judge("RSS", first.resident, most.resident, resident_growth_mib);
+  good &= judge("descriptors", static_cast<double>(first.descriptors), static_cast<double>(most.descriptors), 0);
+  good &= judge("threads", static_cast<double>(first.threads), static_cast<double>(most.threads), 0);
+  good &= judge("timers", static_cast<double>(first.timers), static_cast<double>(most.timers), 0);
+  if (world.counts.failed > 0) std::printf("%llu tasks failed\n", static_cast<unsigned long long>(world.counts.failed));
+  good &= world.counts.failed == 0 && world.counts.completed > 0;
+  std::printf("endurance: %s\n", good ? "flat, and nothing failed that was not meant to" : "MISSED");
   return good ? 0 : 1;
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
-    return measure();
+    const unsigned minutes = argc > 1 ? static_cast<unsigned>(std::stoul(argv[1])) : 30;
+    const unsigned seed = argc > 2 ? static_cast<unsigned>(std::stoul(argv[2])) : std::random_device()();
+    std::printf("seed %u\n", seed);
+    return endure(std::max(minutes, 1U), seed);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "endurance: %s\n", error.what());
     return 1;
