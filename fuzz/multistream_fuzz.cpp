@@ -1,4 +1,3 @@
-#include "base/limits.hpp"
 #include "require.hpp"
 #include "wire/multistream.hpp"
 
@@ -29,31 +28,6 @@ std::string told(Machine machine, ByteView input, std::size_t piece) {
   return machine.done() ? all + machine.protocol() + std::to_string(held.size() + input.size()) : all;
 }
 
-// A dialer that proposes the lines of `text`, and a listener that supports some of them.
-void negotiate(std::string_view text) {
-  std::vector<std::string> lines{""};
-  for (const char c : text.substr(0, limits::multistream_message)) {
-    if (c == '\n' && lines.size() < limits::multistream_proposals)
-      lines.emplace_back();
-    else
-      lines.back() += c;
-  }
-  const auto agreed =
-      std::find_if(lines.begin(), lines.end(), [](const auto& line) { return line.size() <= limits::protocol_name && supported(line); });
-  if (std::any_of(lines.begin(), lines.end(), [](const auto& line) { return line.size() >= limits::multistream_message; })) return;
-  Dialer dialer(lines);
-  Listener listener(supported);
-  for (Bytes flight = dialer.take_output(); !flight.empty(); flight = dialer.take_output()) {
-    ByteView rest(flight);
-    listener.receive(rest).value();
-    const Bytes answer = listener.take_output();
-    rest = answer;
-    if (!dialer.receive(rest)) break;
-  }
-  fuzz::require(dialer.done() == (agreed != lines.end()) && listener.done() == dialer.done());
-  fuzz::require(!dialer.done() || (dialer.protocol() == *agreed && listener.protocol() == *agreed));
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -70,6 +44,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Listener listener(supported);
   fuzz::require(told(dialer, input, size) == told(dialer, input, 1));
   fuzz::require(told(listener, input, size) == told(listener, input, 1));
-  negotiate(as_text(input));
   return 0;
 }
