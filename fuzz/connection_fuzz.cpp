@@ -10,14 +10,12 @@
 #include "network/protocol.hpp"
 #include "network/upgrade.hpp"
 #include "require.hpp"
+#include "support/heap.hpp"
 #include "support/sim.hpp"
 
 #include <algorithm>
 #include <array>
 #include <iterator>
-
-// Bytes on the heap, where a sanitizer counts them.
-extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();  // NOLINT
 
 using namespace p2p;
 using namespace p2p::test;
@@ -492,7 +490,7 @@ class Course {
   }
 
   Awaitable<void> course() {
-    const std::size_t before = allocated();
+    const std::size_t before = heap_in_use();
     const std::unique_ptr<Listener> listener = (peer_dials_ ? host_ : peer_host_).listen(Multiaddr::tcp("0.0.0.0", 4001).value());
     std::unique_ptr<ByteStream> dialled =
         (peer_dials_ ? peer_host_ : host_).dial(Multiaddr::tcp((peer_dials_ ? host_ : peer_host_).ip(), 4001).value());
@@ -506,7 +504,7 @@ class Course {
     for (std::size_t steps = 0; !script_.empty() && steps < most_steps; ++steps) {
       const Duration takes = step();
       if (takes > Duration{}) co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + takes);
-      fuzz::require(allocated() <= before + heap + 4 * (plaintext_.size() + sent_ + own_ + serving_ * flood_size));
+      fuzz::require(heap_in_use() <= before + heap + 4 * (plaintext_.size() + sent_ + own_ + serving_ * flood_size));
     }
     const Time end = network_.clock().now();
     over_ = true;
@@ -520,10 +518,6 @@ class Course {
     co_await users_.join();
     co_await peer_.join();
     fuzz::require(network_.clock().now() <= end + 2 * handler_patience);
-  }
-
-  static std::size_t allocated() {
-    return __sanitizer_get_current_allocated_bytes == nullptr ? 0 : __sanitizer_get_current_allocated_bytes();
   }
 
   // The input's first bytes say where and between whom it begins.

@@ -300,7 +300,10 @@ Awaitable<void> Connection::write_loop() {
       }
       co_await channel_->write(batch);
       counters_.bytes_out += batch.size();
-      for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) state->writable.notify();
+      for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) {
+        state->blocked = false;
+        state->writable.notify();
+      }
     }
     channel_->close();
   } catch (const boost::system::system_error&) {

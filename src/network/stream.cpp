@@ -5,6 +5,7 @@
 #include "network/stream_state.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace p2p {
 
@@ -87,7 +88,8 @@ Awaitable<void> Stream::write(ByteView bytes) {
     if (state.write_closed) fail(Errc::closed, "written to after the write side was closed");
     Connection& connection = *state.connection;
     if (connection.writer_.size() >= limits::write_buffer) {
-      connection.blocked_.push_back(state_);
+      // A window that grows wakes it as well, as often as the peer likes.
+      if (!std::exchange(state.blocked, true)) connection.blocked_.push_back(state_);
       co_await state.writable.wait();
       continue;
     }

@@ -26,6 +26,7 @@ struct Stream::State {
   std::size_t handed_offset = 0;
   bool finished = false;  // the peer will send no more
   bool write_closed = false;
+  bool blocked = false;  // waits among the connection's blocked writers
   bool connection_ended = false;
   std::optional<Error> failure;
   Event readable;

@@ -1,3 +1,5 @@
+#include "base/limits.hpp"
+#include "support/heap.hpp"
 #include "support/sim.hpp"
 #include "wire/multistream.hpp"
 
@@ -31,6 +33,11 @@ class RawPeer {
   }
 
   MuxSession& session() noexcept { return *session_; }
+  /// What the session knows nothing of, in a record of its own.
+  Awaitable<void> send_sealed(Bytes frames) {
+    upgraded_->secure.writer.append(frames);
+    co_await flush();
+  }
   /// Each byte in a record of its own, each record a while after the last.
   Awaitable<void> send_bytewise(StreamId stream, Bytes bytes) {
     for (const std::uint8_t byte : bytes) {
@@ -138,6 +145,32 @@ TEST_P(Negotiation, TakesAnAgreementThatComesByteByByte) {
     while (heard.size() < 5) heard += as_text(co_await stream.read());
     EXPECT_EQ(heard, "hello");
     co_await answering.join();
+  });
+}
+
+TEST(Yamux, KeepsABlockedWriterOnceHoweverOftenItsWindowGrows) {
+  if (heap_in_use() == 0) GTEST_SKIP() << "the heap cannot be measured here";
+  SimNetwork network;
+  SimAgent listener(network, listening());
+  listener.agent.handle(greeting_protocol, [](Stream stream) -> Awaitable<void> {
+    co_await stream.write(Bytes(2 * (limits::write_buffer + limits::yamux_initial_window)));
+  });
+  RawPeer raw(network, std::string(yamux_protocol));
+  network.run({&listener}, [&]() -> Awaitable<void> {
+    co_await raw.dial(listener.agent.addresses().front());
+    const StreamId stream = raw.session().open().value();
+    raw.session().send(stream, greeting());
+    const Bytes much{0, 1, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(stream), 0, 16, 0, 0};
+    co_await raw.send_sealed(much);
+    // The writer has more to write than the socket and the buffer before it take, and nobody reads.
+    const Bytes little{0, 1, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(stream), 0, 0, 0, 1};
+    std::size_t before = 0;
+    for (std::size_t updates = 0; updates < 20'000; ++updates) {
+      co_await raw.send_sealed(little);
+      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + 2 * network.latency);
+      if (updates == 100) before = heap_in_use();
+    }
+    EXPECT_LT(heap_in_use(), before + 64 * 1024);
   });
 }
 
