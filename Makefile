@@ -27,7 +27,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench bench-micro bench-instructions interop fuzz format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench bench-micro bench-instructions interop fuzz fuzz-long format format-check layering tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,10 @@ bench-instructions: need-dev  ## Count the instructions of a handshake and a tas
 fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
 	$(call build,fuzz,,fuzz/all)
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+fuzz-long: need-dev  ## Fuzz on until each target has had its CPU minutes, and write the table in docs/testing.md
+	$(call build,fuzz,,fuzz/all)
+	@scripts/fuzz-long --at-once $(JOBS)
 
 sources = git ls-files -co --exclude-standard -- '*.cpp' '*.hpp'
 
