@@ -24,10 +24,10 @@ using std::chrono::seconds;
 
 namespace {
 
-constexpr std::size_t most_sent = 3 * 1024 * 1024;  // bytes of one script, either side
+constexpr std::size_t most_sent = 1536 * 1024;  // bytes of one script, either side
 constexpr std::size_t most_steps = 400;
 constexpr std::size_t heap = 4 * 1024 * 1024;  // bytes that need no reason
-constexpr std::size_t flood_size = 512 * 1024;
+constexpr std::size_t flood_size = 320 * 1024;
 constexpr seconds handler_patience{20};
 
 const std::string echo_protocol = "/test/echo/1.0.0";
@@ -82,7 +82,7 @@ class Script {
   /// Small numbers as they are, large ones in steps.
   std::uint32_t amount() noexcept {
     const std::uint32_t low = byte();
-    return low < 128 ? low : (low - 127) << byte() % 25;
+    return low < 240 ? low : (low - 239) << byte() % 25;
   }
   ByteView bytes(std::size_t count) noexcept {
     const ByteView taken = rest_.first(std::min(count, rest_.size()));
