@@ -3,6 +3,7 @@
 JOBS ?= $(shell cores=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((cores > 2 ? 2 : cores)))
 FUZZ_SECONDS ?= 60
 REPEAT ?= 1000
+MINUTES ?= 30
 PREFIX ?= /usr/local
 
 # So that ccache finds what another clone compiled with the same compiler.
@@ -27,11 +28,11 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak bench bench-micro bench-instructions interop fuzz fuzz-long format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: JOBS=$(JOBS) compilers at once, FUZZ_SECONDS=$(FUZZ_SECONDS), REPEAT=$(REPEAT), PREFIX=$(PREFIX), DEPS=skip to install no packages"
+	@echo "Variables: JOBS=$(JOBS) compilers at once, FUZZ_SECONDS=$(FUZZ_SECONDS), REPEAT=$(REPEAT), MINUTES=$(MINUTES), PREFIX=$(PREFIX), DEPS=skip to install no packages"
 
 demo: build  ## Build what is needed and show two agents solving a task
 	@build/release/mvp_demo
@@ -69,9 +70,13 @@ coverage: need-dev  ## Run the tests, print the lines of src/ that they reach, f
 	@scripts/coverage
 
 soak: need-test  ## Run the demo's course REPEAT times, and judge times and what is left behind
-	$(call build,release,-DP2P_TESTS=ON,mvp_demo endurance)
+	$(call build,release,-DP2P_TESTS=ON,mvp_demo promises)
 	@build/release/mvp_demo --repeat $(REPEAT)
-	@build/release/endurance
+	@build/release/promises
+
+endurance: need-test  ## Run providers and requesters for MINUTES, and judge what they hold at the end of each
+	$(call build,release,-DP2P_TESTS=ON,endurance)
+	@build/release/endurance $(MINUTES)
 
 bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and write docs/performance.md; ROUNDS=N
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_agent floor)
@@ -79,6 +84,9 @@ bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and writ
 
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	@tests/interop/run.py
+
+interop-memcheck: need-dev build  ## The same with p2p-agent and its library under valgrind's memcheck
+	@tests/interop/run.py --memcheck
 
 bench-micro: need-dev  ## Time each layer by itself; ONLY=REGEX takes some
 	$(call build,release,-DP2P_TESTS=ON,micro)

@@ -423,7 +423,10 @@ def cpu_time(process):
 
 def memory_of(process):
     """KiB, by kind."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    except PermissionError:
+        raise Skip("p2p-agent keeps its memory from other processes, root's excepted") from None
     return {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
 
 
