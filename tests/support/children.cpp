@@ -13,6 +13,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <latch>
 #include <thread>
 
 namespace p2p::test {
@@ -39,10 +40,18 @@ bool LineLog::has(std::string_view text) const {
 
 ChildrenTest::ChildrenTest() : system_(&log), clock_(system_.environment().clock), environment_(with_clock(system_.environment(), clock_)) {
   adopt_orphans();
-  // What is opened with the first signal set and the first work of the pool stays open.
+  // What is opened with the first signal set and the first work of the pool stays open. All of its threads work at once here, so that none
+  // is still starting when descriptors are counted: sanitizers open files then.
   const boost::asio::signal_set signals(environment_.loop, SIGCHLD);
-  const std::function<void()> nothing = [] {};
-  system_.run(environment_.pool.run(nothing));
+  const unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  std::latch all_there(threads);
+  const std::function<void()> meet = [&all_there] { all_there.arrive_and_wait(); };
+  const auto meet_all = [&]() -> Awaitable<void> {
+    TaskGroup group(environment_.loop);
+    for (unsigned i = 0; i < threads; ++i) group.spawn(environment_.pool.run(meet));
+    co_await group.join();
+  };
+  system_.run(meet_all());
   descriptors_ = open_descriptors();
 }
 
