@@ -255,9 +255,14 @@ void Connection::check_life() {
   const bool in_use = std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
   const Duration patience = in_use ? limits::alive_in_use : limits::alive_idle;
   if (!asked_ && now >= heard_ + patience && send_ping()) asked_ = now;
-  const Time next = asked_ ? *asked_ + limits::alive_answer : heard_ + patience;
-  const Time latest = now + limits::alive_in_use;
-  check_life_at(next > now && !(asked_ && next > latest) ? next : latest);
+  Time next = heard_ + patience;
+  const Time soon = now + limits::alive_in_use;
+  if (asked_) {
+    next = std::min<Time>(*asked_ + limits::alive_answer, soon);
+  } else if (next <= now) {
+    next = soon;  // nothing could be sent
+  }
+  check_life_at(next);
 }
 
 bool Connection::send_ping() {
@@ -278,10 +283,13 @@ Awaitable<void> Connection::ping_on(Stream stream) {
   pinging_ = true;
   try {
     co_await ping(stream, environment_.random);
+  } catch (const boost::system::system_error&) {
+  }
+  pinging_ = false;  // the next ping does not wait until the peer closes this one's stream
+  try {
     co_await stream.finish(limits::close_wait);
   } catch (const boost::system::system_error&) {
   }
-  pinging_ = false;
 }
 
 Awaitable<void> Connection::write_loop() {

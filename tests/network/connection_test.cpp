@@ -1,8 +1,6 @@
 #include "base/limits.hpp"
 #include "network/protocol.hpp"
-#include "support/sim.hpp"
-
-#include <gtest/gtest.h>
+#include "support/connected.hpp"
 
 namespace p2p::test {
 namespace {
@@ -11,7 +9,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 const std::string echo_protocol = "/test/echo/1.0.0";
-const std::string silent_protocol = "/test/silent/1.0.0";
 
 Awaitable<void> echo(Stream stream) {
   while (true) {
@@ -22,34 +19,12 @@ Awaitable<void> echo(Stream stream) {
   stream.close_write();
 }
 
-/// Two agents with a connection, over one muxer.
-class Connections : public testing::TestWithParam<std::string> {
+class Connections : public Connected {
  protected:
-  Connections() : a(network, looking({GetParam()})), b(network, listening({GetParam()})) {
-    b.agent.handle(echo_protocol, echo);
-    b.agent.handle(silent_protocol, [this](Stream stream) -> Awaitable<void> {
-      Stream held = std::move(stream);
-      co_await released.wait();
-    });
-  }
-
-  /// Runs `work` with a connected to b, and stops both.
-  void with_connection(std::function<Awaitable<void>()> work) {
-    network.run({&a, &b}, [&]() -> Awaitable<void> {
-      co_await a.agent.connect(b.agent.addresses());
-      co_await work();
-      released.open();
-    });
-  }
-
-  SimNetwork network;
-  Latch released{network.loop()};
-  SimAgent a;
-  SimAgent b;
+  Connections() { b.agent.handle(echo_protocol, echo); }
 };
 
-INSTANTIATE_TEST_SUITE_P(EachMuxer, Connections, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
-                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Connections, each_muxer, name_of_muxer);
 
 TEST_P(Connections, CarryMegabytesBothWaysIntact) {
   with_connection([&]() -> Awaitable<void> {

@@ -1,8 +1,7 @@
 #include "base/limits.hpp"
 #include "network/ping.hpp"
-#include "support/sim.hpp"
-
-#include <gtest/gtest.h>
+#include "support/connected.hpp"
+#include "support/raw_peer.hpp"
 
 namespace p2p::test {
 namespace {
@@ -10,34 +9,19 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-const std::string silent_protocol = "/test/silent/1.0.0";
-
-/// Two agents with a connection, over one muxer.
-class Life : public testing::TestWithParam<std::string> {
+class Life : public Connected {
  protected:
   Life()
-      : a(network, looking({GetParam()}),
-          AgentEvents{{},
-                      {},
-                      {},
-                      [this](const Connection& connection) {
-                        ended = network.clock().now();
-                        reason = connection.reason();
-                        gone.open();
-                      }}),
-        b(network, listening({GetParam()})) {
-    b.agent.handle(silent_protocol, [this](Stream stream) -> Awaitable<void> {
-      Stream held = std::move(stream);
-      co_await released.wait();
-    });
-  }
+      : Connected(AgentEvents{{}, {}, {}, [this](const Connection& connection) {
+                                ended = network.clock().now();
+                                reason = connection.reason();
+                                gone.open();
+                              }}) {}
 
   void with_connection(std::function<Awaitable<void>()> work) {
-    network.run({&a, &b}, [&]() -> Awaitable<void> {
-      co_await a.agent.connect(b.agent.addresses());
+    Connected::with_connection([&]() -> Awaitable<void> {
       co_await a.agent.identify(b.agent.id());
       co_await work();
-      released.open();
     });
   }
   Awaitable<void> pass(Duration time) {
@@ -45,17 +29,12 @@ class Life : public testing::TestWithParam<std::string> {
     return sleep_until(network.clock(), network.loop(), until);
   }
 
-  SimNetwork network;
-  Latch released{network.loop()};
   Latch gone{network.loop()};
   Time ended{};
   std::string reason;
-  SimAgent a;
-  SimAgent b;
 };
 
-INSTANTIATE_TEST_SUITE_P(EachMuxer, Life, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
-                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Life, each_muxer, name_of_muxer);
 
 TEST_P(Life, OfAPeerThatIsGoneEndsWithinSixSecondsWhileAStreamWaitsForIt) {
   with_connection([&]() -> Awaitable<void> {
@@ -125,6 +104,30 @@ TEST_P(Life, GoesOnWhenACableIsPulledForThreeSeconds) {
     EXPECT_GE(network.clock().now() - unplugged, seconds(3));
     co_await pass(minutes(1));
     EXPECT_FALSE(gone.is_open()) << reason;
+  });
+}
+
+TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  RawPeer raw(network, std::string(mplex_protocol));
+  const std::unique_ptr<Listener> listener = raw.host().listen(Multiaddr::tcp("0.0.0.0", 4001).value());
+  network.run({&dialer}, [&]() -> Awaitable<void> {
+    TaskGroup answering(network.loop());
+    const auto answer = [&]() -> Awaitable<void> {
+      co_await raw.accept(*listener);
+      co_await error_of(raw.echo_everything());
+    };
+    answering.spawn(answer());
+    std::vector<Multiaddr> addresses(1, Multiaddr::tcp(raw.host().ip(), 4001).value());
+    const PeerId peer = (co_await dialer.agent.connect(addresses))->peer();
+    {
+      Stream waiting = dialer.agent.open_stream_lazily(peer, silent_protocol);
+      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + minutes(10));
+      EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
+    }
+    dialer.agent.disconnect(peer);
+    co_await answering.join();
   });
 }
 

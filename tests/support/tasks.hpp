@@ -4,11 +4,10 @@
 #include "base/limits.hpp"
 #include "executors/mock.hpp"
 #include "network/protocol.hpp"
+#include "support/each_muxer.hpp"
 #include "support/sim.hpp"
 #include "task/manager.hpp"
 #include "task/provider.hpp"
-
-#include <gtest/gtest.h>
 
 namespace p2p::test {
 

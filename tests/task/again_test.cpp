@@ -51,8 +51,7 @@ class Again : public Tasks {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(EachMuxer, Again, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
-                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Again, each_muxer, name_of_muxer);
 
 TEST_P(Again, AFinishedTaskGetsItsResultByteForByteWithoutRunning) {
   serve({seconds(1), 2});

@@ -25,8 +25,7 @@ class Flights : public Tasks {
   Duration round_trip() const { return 2 * network.latency; }
 };
 
-INSTANTIATE_TEST_SUITE_P(EachMuxer, Flights, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
-                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Flights, each_muxer, name_of_muxer);
 
 TEST_P(Flights, OfAFirstTaskAreTwoRoundTripsBehindTcps) { EXPECT_EQ(connect_and_ask(true), 3 * round_trip()); }
 

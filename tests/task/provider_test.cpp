@@ -6,8 +6,7 @@
 namespace p2p::test {
 namespace {
 
-INSTANTIATE_TEST_SUITE_P(EachMuxer, Tasks, testing::Values(std::string(yamux_protocol), std::string(mplex_protocol)),
-                         [](const auto& one) { return std::string(muxer_name(one.param)); });
+INSTANTIATE_TEST_SUITE_P(EachMuxer, Tasks, each_muxer, name_of_muxer);
 
 TEST_P(Tasks, AreAnsweredWithASignedResult) {
   serve();
