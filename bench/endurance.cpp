@@ -6,6 +6,7 @@
 // Usage: endurance [MINUTES [SEED]]
 
 #include "serving.hpp"
+#include "support/heap.hpp"
 
 #include <algorithm>
 #include <array>
@@ -424,7 +425,7 @@ class Life {
 
 struct Held {
   double resident = resident_mib();
-  double allocated = allocated_mib();
+  double allocated = static_cast<double>(test::heap_in_use()) / (1024 * 1024);
   std::size_t descriptors = count_of("fd");
   std::size_t threads = count_of("task");
   std::int64_t timers = 0;

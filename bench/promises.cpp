@@ -138,20 +138,24 @@ int measure() {
     }
     good &= judge("a cancel, from the requester to the executor, slowest of 200", slowest, "ms", 100);
 
+    const auto all_ended = [&]() -> Awaitable<void> {
+      const steady_clock::time_point start = steady_clock::now();
+      while (serving.running() > 0 && ms_since(start) < 10'000) co_await requester.pause(milliseconds(10));
+    };
     // Commands, cancelled before, while and after they start. The first quarter warms up.
     std::mt19937 dice(1);
     double memory = 0;
     double descriptors = 0;
     for (int i = 0; i < cancels; ++i) {
       if (i == cancels / 4) {
+        co_await all_ended();
         memory = resident_mib();
         descriptors = static_cast<double>(count_of("fd"));
       }
       const std::function<Awaitable<void>()> a_while = [&]() -> Awaitable<void> { co_await requester.pause(milliseconds(dice() % 40)); };
       co_await requester.cancel("x", "loop", a_while);
     }
-    const steady_clock::time_point end = steady_clock::now();
-    while (serving.running() > 0 && ms_since(end) < 10'000) co_await requester.pause(milliseconds(10));
+    co_await all_ended();
     good &= judge("200 commands cancelled at random: still running", static_cast<double>(serving.running()), "tasks", 0);
     good &= judge("  child processes left", waitpid(-1, nullptr, WNOHANG) < 0 && errno == ECHILD ? 0 : 1, "or more", 0);
     good &= judge("  descriptors more than before", static_cast<double>(count_of("fd")) - descriptors, "", 0);

@@ -144,16 +144,6 @@ inline void give_free_memory_back() {
 #endif
 }
 
-/// What is allocated and not given back, as far as the C library says.
-inline double allocated_mib() {
-#ifdef __GLIBC__
-  const auto info = mallinfo2();
-  return static_cast<double>(info.uordblks + info.hblkhd) / (1024 * 1024);
-#else
-  return 0;
-#endif
-}
-
 /// Entries of a directory of /proc/self: "fd" for the open descriptors, "task" for the threads.
 inline std::size_t count_of(const char* directory) {
   std::error_code error;
