@@ -42,12 +42,16 @@ inline constexpr std::size_t streams_outbound = 256;      // open streams of a c
 inline constexpr std::size_t control_frames = 4096;       // bytes of frames owed to a peer that does not read; 341 yamux headers
 
 // Connections
-inline constexpr std::size_t write_buffer = 256 * 1024;  // bytes of ciphertext waiting for the socket; writers wait above it
-inline constexpr seconds handshake{10};                  // from accept or dial to a muxed connection
-inline constexpr seconds negotiation{10};                // of a stream's protocol
-inline constexpr std::size_t negotiating_streams = 128;  // inbound streams of a connection whose protocol is not agreed on yet
-inline constexpr std::size_t pending_handshakes = 64;    // inbound, in all
-inline constexpr std::size_t connections = 256;          // inbound and outbound, in all, unless told otherwise
+inline constexpr std::size_t write_buffer = 256 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
+inline constexpr seconds handshake{10};                         // from accept or dial to a muxed connection
+inline constexpr seconds negotiation{10};                       // of a stream's protocol
+inline constexpr std::size_t negotiating_streams = 128;         // inbound streams of a connection whose protocol is not agreed on yet
+inline constexpr seconds write_wait{30};                        // for a peer to take what is written to its connection
+inline constexpr std::size_t pending_handshakes = 256;          // inbound, in all
+inline constexpr std::size_t pending_handshakes_address = 128;  // inbound, from one address
+inline constexpr milliseconds handshake_pace{2};                // between two that one address begins while others are here
+inline constexpr int handshake_burst = 32;                      // that such an address begins at once
+inline constexpr std::size_t connections = 256;                 // inbound and outbound, in all, unless told otherwise
 inline constexpr std::size_t connections_address = 128;  // inbound, from one address, unless told otherwise: leaves places for others
 inline constexpr seconds dial{5};                        // TCP connect to one address
 inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried
@@ -55,6 +59,15 @@ inline constexpr seconds alive_in_use{1};                // of silence, then a p
 inline constexpr seconds alive_idle{15};                 // the same for one that has none
 inline constexpr seconds alive_answer{5};                // of silence behind such a ping, then the peer is gone
 inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
+
+// Memory
+inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise
+inline constexpr std::size_t memory_least = 64 * 1024 * 1024;  // bytes that it takes to work on the largest tasks
+constexpr std::size_t memory_share(std::size_t all) {
+  return all / 8 * 3;
+}  // for connections, and for tasks; the rest is for the work on both
+inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
+inline constexpr std::size_t stream_memory = 4 * 1024;       // bytes that a stream counts for
 
 // Identify and ping
 inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one message
@@ -86,7 +99,8 @@ inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the 
 inline constexpr std::size_t info_frame = 64 * 1024;
 inline constexpr std::size_t update_text = 64 * 1024;  // bytes of text in one update
 inline constexpr std::size_t json_depth = 32;
-inline constexpr std::size_t task_type = 64;  // characters
+inline constexpr std::size_t json_values = 256 * 1024;  // in one message; each takes more memory than text
+inline constexpr std::size_t task_type = 64;            // characters
 inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
 inline constexpr std::uint64_t linger_ms_max = 60'000;
 inline constexpr seconds task_wait{30};                // for the task on a stream opened for one
@@ -123,6 +137,10 @@ inline constexpr seconds http_connect{5};                       // to a TCP conn
 inline constexpr seconds http_answer{10};                       // for an answer that no model has to think about
 inline constexpr seconds models_fresh{10};                      // between two looks at which models a server has
 inline constexpr seconds models_fresh_missing{1};               // the same while the server is not there
+
+// Logs
+inline constexpr milliseconds log_pace{100};  // between two messages about peers
+inline constexpr int log_burst = 200;         // of them at once
 
 // Files
 inline constexpr std::size_t key_file = 4096;           // bytes

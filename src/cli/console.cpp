@@ -1,12 +1,16 @@
 #include "cli/console.hpp"
 
+#include "base/limits.hpp"
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <boost/json/serialize.hpp>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 namespace p2p::cli {
 namespace {
@@ -20,10 +24,24 @@ class SpdLogger final : public Logger {
 
   bool wants(Level level) const noexcept override { return logger_.should_log(of(level)); }
   void write(Level level, std::string_view message) override {
-    if (wants(level)) logger_.log(of(level), "{}", escaped(message));
+    if (!wants(level) || !has_room(level)) return;
+    if (left_out_ > 0) logger_.warn("{} messages were left out, because there were more than anybody reads", std::exchange(left_out_, 0));
+    logger_.log(of(level), "{}", escaped(message));
   }
 
  private:
+  // Most of what is told is the doing of peers, who must not fill a disk with it. What is wrong here is told always, and everything to
+  // whoever looks for something.
+  bool has_room(Level level) {
+    if (level == Level::error || wants(Level::debug)) return true;
+    const auto now = std::chrono::steady_clock::now();
+    const auto used = std::max(used_until_, now) + limits::log_pace;
+    const bool room = used <= now + limits::log_burst * limits::log_pace;
+    if (room) used_until_ = used;
+    if (!room) ++left_out_;
+    return room;
+  }
+
   static spdlog::level::level_enum of(Level level) noexcept {
     switch (level) {
       case Level::debug: return spdlog::level::debug;
@@ -35,6 +53,8 @@ class SpdLogger final : public Logger {
   }
 
   spdlog::logger logger_;
+  std::chrono::steady_clock::time_point used_until_{};
+  std::uint64_t left_out_ = 0;
 };
 
 std::string_view reason_of(Exit exit) {

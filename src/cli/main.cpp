@@ -85,6 +85,7 @@ int main_of(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(exit_codes);
   app.option_defaults()->always_capture_default(false);
+  app.get_formatter()->column_width(38);  // of the longest option
 
   ServeOptions serve_options;
   CLI::App* const serve_command = app.add_subcommand("serve", "Run tasks for others, until interrupted");
@@ -125,6 +126,8 @@ int main_of(int argc, char** argv) {
       ->type_name("MULTIADDR")
       ->allow_extra_args(false);
   serve_command->add_flag("--no-mdns", serve_options.no_mdns, "Neither announce this agent nor look for others");
+  add_size(*serve_command, "--max-memory", serve_options.max_memory, "Size of what connections and tasks hold in memory, in all")
+      ->default_str("256M");
   serve_command->add_option("--max-connections", serve_options.max_connections, "Connections at once, in all")
       ->capture_default_str()
       ->check(in_range(1, 1000000))

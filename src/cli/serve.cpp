@@ -174,6 +174,8 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
+  if (options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 64M");
+  agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
   agent_options.max_connections_per_address = options.max_connections_per_address;
   const Executors executors(options, environment);

@@ -24,10 +24,11 @@ bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
 // A connection and what the peer said of itself on it.
 struct Agent::Peer {
-  Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, Place place_of_it)
-      : place(std::move(place_of_it)), connection(environment, handlers, std::move(upgraded)), identified(environment.loop) {}
+  Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, Admission::Guest guest_that_it_is,
+       MemoryBudget& memory)
+      : guest(std::move(guest_that_it_is)), connection(environment, handlers, std::move(upgraded), &memory), identified(environment.loop) {}
 
-  Place place;  // of an inbound one
+  const Admission::Guest guest;
   Connection connection;
   Identify identify;
   Latch identified;  // asked, with or without success
@@ -65,6 +66,7 @@ Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions opti
       options_(std::move(options)),
       events_(std::move(events)),
       noise_static_(identity_, random_key(environment.random)),
+      memory_(limits::memory_share(options_.max_memory), environment.loop),
       news_(environment.clock, environment.loop),
       group_(environment.loop) {
   handle(std::string(ping_protocol), serve_ping);
@@ -94,6 +96,7 @@ Awaitable<void> Agent::run(std::function<Awaitable<void>()> work) {
 void Agent::start() {
   for (const Multiaddr& address : options_.listen) listeners_.push_back(environment_.transport.listen(address));
   for (const auto& listener : listeners_) group_.spawn(accept(*listener));
+  group_.spawn(keep_within_memory());
   if (!options_.mdns) return;
   discovery_ = std::make_unique<Discovery>(
       environment_, id(), DiscoveryOptions{!listeners_.empty(), options_.interfaces},
@@ -113,7 +116,8 @@ void Agent::start() {
 void Agent::close() {
   stopping_ = true;
   for (const auto& listener : listeners_) listener->close();
-  for (ByteStream* const channel : pending_) channel->close();
+  admission_.close();
+  memory_.exceeded.notify();
   for (Race* const race : races_) race->stop();
   for (Peer& peer : peers_) {
     peer.closed_here = true;
@@ -147,40 +151,81 @@ Awaitable<void> Agent::accept(Listener& listener) {
   }
 }
 
-void Agent::GiveBack::operator()(Places::value_type* place) const noexcept {
-  if (--place->second == 0) places->erase(places->find(place->first));
-}
-
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   const Multiaddr from = channel->remote_address();
   const Result<TcpAddress> address = tcp_address(from);
-  Place place(&*places_.try_emplace(address ? address->host : std::string(), 0).first, GiveBack{&places_});
-  ++place->second;
-  if (stopping_ || peers_.size() >= options_.max_connections || place->second > options_.max_connections_per_address) {
-    environment_.log.write(Logger::Level::warn, "turned away " + from.text() + ": too many connections");
-    co_return;
-  }
-  // Full of handshakes that do not end: the oldest makes room, since whoever is honest is through in no time.
-  if (pending_.size() >= limits::pending_handshakes) pending_.front()->close();
-  const auto pending = pending_.insert(pending_.end(), channel.get());
+  Admission::Guest guest = admission_.receive(address ? address->host : std::string(), *channel, environment_.clock.now());
+  Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
   try {
+    if (!has_place(guest, instead)) fail(Errc::exhausted, "too many connections");
+    const Time turn = admission_.turn(guest, environment_.clock.now());
+    if (turn > environment_.clock.now()) co_await pause_until(turn);
     const UpgradeOptions options = upgrade_options();
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
+    if (upgraded->secure.remote == id()) fail(Errc::unverified, "it is this agent itself");
+    if (!has_place(guest, instead)) fail(Errc::exhausted, "too many connections");
   } catch (const boost::system::system_error& error) {
     problem = message_of(error);
   }
-  pending_.erase(pending);
-  if (!upgraded) {
+  if (stopping_) co_return;
+  if (!problem.empty()) {
     environment_.log.write(Logger::Level::info, "no connection from " + from.text() + ": " + problem);
-  } else if (!stopping_ && upgraded->secure.remote != id()) {
-    adopt(*std::move(upgraded), std::move(place));
+    co_return;
+  }
+  if (instead != nullptr) instead->connection.close("another peer needed the place");
+  guest.connected();
+  adopt(*std::move(upgraded), std::move(guest));
+}
+
+bool Agent::has_place(const Admission::Guest& guest, Peer*& instead) {
+  instead = nullptr;
+  if (guest.connections() >= options_.max_connections_per_address) return false;
+  if (peers_.size() < options_.max_connections) return true;
+  // From the address that has most, the one that has been silent for longest.
+  std::size_t there = 0;
+  for (Peer& peer : peers_) {
+    if (peer.connection.ended()) {
+      ++there;
+    } else if (peer.guest.is_inbound() && peer.guest.connections() > guest.connections() + 1) {
+      const std::size_t most = instead == nullptr ? 0 : instead->guest.connections();
+      const bool longer = instead != nullptr && peer.connection.heard() < instead->connection.heard();
+      if (peer.guest.connections() > most || (peer.guest.connections() == most && longer)) instead = &peer;
+    }
+  }
+  if (peers_.size() - there < options_.max_connections) instead = nullptr;
+  return instead != nullptr || peers_.size() - there < options_.max_connections;
+}
+
+Awaitable<void> Agent::keep_within_memory() {
+  while (!stopping_) {
+    co_await memory_.exceeded.wait();
+    while (memory_.is_exceeded() && !stopping_) {
+      std::map<std::string, std::size_t> held;  // by address
+      const auto host_of = [](const Peer& peer) {
+        const Result<TcpAddress> address = tcp_address(peer.connection.remote_address());
+        return address ? address->host : std::string();
+      };
+      for (const Peer& peer : peers_) {
+        if (!peer.connection.ended()) held[host_of(peer)] += peer.connection.memory_held();
+      }
+      Peer* largest = nullptr;
+      const auto size = [&](const Peer& peer) { return std::pair(held[host_of(peer)], peer.connection.memory_held()); };
+      for (Peer& peer : peers_) {
+        if (!peer.connection.ended() && (largest == nullptr || size(peer) > size(*largest))) largest = &peer;
+      }
+      if (largest == nullptr) break;
+      environment_.log.write(Logger::Level::warn, "the memory for peers is used up; ending the connection that takes most, with " +
+                                                      largest->connection.peer().text() + " at " +
+                                                      largest->connection.remote_address().text());
+      largest->connection.abort({Errc::exhausted, "the memory for peers is used up, and this connection takes most of it"});
+    }
   }
 }
 
-Agent::Peer& Agent::adopt(Upgraded upgraded, Place place) {
-  const auto peer = peers_.emplace(peers_.end(), environment_, handlers_, std::move(upgraded), std::move(place));
+Agent::Peer& Agent::adopt(Upgraded upgraded, Admission::Guest guest) {
+  const auto peer = peers_.emplace(peers_.end(), environment_, handlers_, std::move(upgraded), std::move(guest), memory_);
   peers_by_id_.emplace(peer->connection.peer(), &*peer);
   group_.spawn(look_after(peer));
   if (events_.connected) events_.connected(peer->connection);

@@ -3,6 +3,7 @@
 // handlers of their protocols. Everything happens on the loop of its environment.
 
 #include "base/limits.hpp"
+#include "network/admission.hpp"
 #include "network/connection.hpp"
 #include "network/discovery.hpp"
 #include "network/identify.hpp"
@@ -31,10 +32,14 @@ struct AgentOptions {
   bool mdns = true;
   /// Names of the interfaces that mDNS uses; empty: all.
   std::vector<std::string> interfaces = {};
-  /// At once, inbound and outbound; one more from outside is turned away.
+  /// At once, inbound and outbound. One more from outside takes the place of one from an address that has more of them than its own, or is
+  /// turned away.
   std::size_t max_connections = limits::connections;
   /// Inbound, from one IP address.
   std::size_t max_connections_per_address = limits::connections_address;
+  /// Bytes. Connections and what arrives on them take at most limits::memory_share() of it: above that the largest of the address that
+  /// takes most is ended. A provider's tasks take as much; then it is busy.
+  std::size_t max_memory = limits::memory;
 };
 
 /// Called on the loop. Connections are those that finished their handshakes.
@@ -70,6 +75,9 @@ class Agent {
   const PeerId& id() const noexcept { return identity_.peer_id(); }
   const KeyPair& identity() const noexcept { return identity_; }
   const Environment& environment() const noexcept { return environment_; }
+  const AgentOptions& options() const noexcept { return options_; }
+  /// Bytes that connections and streams hold at present.
+  std::size_t memory_held() const noexcept { return memory_.held(); }
   /// Where it can be reached, each address with its PeerId.
   std::vector<Multiaddr> addresses() const;
 
@@ -107,13 +115,6 @@ class Agent {
  private:
   struct Peer;
   struct Race;
-  // How many inbound connections an IP address has, those in their handshakes included; and one of them, given back when it ends.
-  using Places = std::map<std::string, std::size_t>;
-  struct GiveBack {
-    Places* places;
-    void operator()(Places::value_type* place) const noexcept;
-  };
-  using Place = std::unique_ptr<Places::value_type, GiveBack>;
   struct OwnIdentify {
     Time checked;
     std::vector<Interface> interfaces;
@@ -123,7 +124,10 @@ class Agent {
   Awaitable<void> accept(Listener& listener);
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
   Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected);
-  Peer& adopt(Upgraded upgraded, Place place);
+  Peer& adopt(Upgraded upgraded, Admission::Guest guest);
+  /// Whether there is a place for a connection of the guest's, and who goes for it if one has to.
+  bool has_place(const Admission::Guest& guest, Peer*& instead);
+  Awaitable<void> keep_within_memory();
   Awaitable<void> look_after(std::list<Peer>::iterator peer);
   Awaitable<void> ask_identify(Peer& peer);
   const Identify& own_identify();
@@ -145,13 +149,13 @@ class Agent {
   std::optional<OwnIdentify> own_identify_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Discovery> discovery_;
-  Places places_;
+  Admission admission_;
+  MemoryBudget memory_;
   std::list<Peer> peers_;  // one for each connection
   std::multimap<PeerId, Peer*> peers_by_id_;
-  std::list<ByteStream*> pending_;  // inbound channels in their handshake, oldest first
-  std::list<Race*> races_;          // dials under way
-  std::list<Alarm*> pauses_;        // pause_until() under way
-  std::deque<PeerId> heard_;        // discovered and not yet returned by next_discovered()
+  std::list<Race*> races_;    // dials under way
+  std::list<Alarm*> pauses_;  // pause_until() under way
+  std::deque<PeerId> heard_;  // discovered and not yet returned by next_discovered()
   Alarm news_;
   bool stopping_ = false;
   TaskGroup group_;

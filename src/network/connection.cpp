@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t work_before_flush = 4;    // coroutines that go on before what there is to write is written
 constexpr std::size_t input_size = 128 * 1024;  // bytes; holds the largest record and most of a next one
 constexpr std::size_t input_kept = 16 * 1024;   // of a record's beginning that waits outside such a buffer, which others need meanwhile
+constexpr std::size_t output_kept = 16 * 1024;  // the same of what was written
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
 
 // Buffers that no connection needs at present: an idle one has none. One loop runs on a thread, and all of its connections share these.
@@ -35,7 +36,7 @@ thread_local std::vector<Bytes> InputBuffers::spare_;
 
 }  // namespace
 
-Connection::Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded)
+Connection::Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, MemoryBudget* memory)
     : environment_(environment),
       handlers_(handlers),
       channel_(std::move(upgraded.channel)),
@@ -46,6 +47,8 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       muxer_(std::move(upgraded.muxer)),
       role_(upgraded.role),
       session_(make_mux_session(muxer_, role_, writer_)),
+      memory_(std::make_shared<MemoryAccount>(memory)),
+      buffers_(memory_, limits::connection_memory),
       input_(std::move(upgraded.received)),
       input_end_(input_.size()),
       first_plaintext_(std::move(upgraded.received_plaintext)),
@@ -107,7 +110,10 @@ void Connection::make_room() {
   } else {
     std::copy(left.begin(), left.end(), input_.begin());
   }
+  count_memory();
 }
+
+void Connection::count_memory() { buffers_.set(limits::connection_memory + input_.size() + batch_.capacity() + writer_.size()); }
 
 Awaitable<void> Connection::relieve_congestion() {
   relieved_.set(environment_.clock.now() + limits::mplex_unread);
@@ -167,6 +173,7 @@ void Connection::on_event(const MuxEvent& event) {
   switch (event.kind) {
     case Kind::data:
       append(state->arrived, event.data);
+      state->memory.set(state->memory.bytes() + event.data.size());
       state->readable.notify();
       return;
     case Kind::finished:
@@ -183,7 +190,7 @@ void Connection::on_event(const MuxEvent& event) {
 }
 
 Stream Connection::begin_stream(StreamId id) {
-  auto state = std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id);
+  auto state = std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id, memory_);
   streams_.emplace(id, state);
   const Time soon = environment_.clock.now() + limits::alive_in_use;
   if (life_check_due_ > soon) check_life_at(soon);
@@ -250,6 +257,14 @@ void Connection::check_life() {
   const Time now = environment_.clock.now();
   // Nothing was read when this process stood still itself, or while a stream's reader is waited for: that is not the peer's silence.
   if (now > life_check_due_ + limits::alive_in_use || session_->congested()) heard_ = now;
+  if (writing_since_ && now >= *writing_since_ + limits::write_wait) {
+    return abort({Errc::exhausted, "the peer does not take what is written to it"});
+  }
+  if (!writing_since_ && writer_.size() == 0 && batch_.capacity() > output_kept) {
+    batch_ = {};
+    static_cast<void>(writer_.take({}));  // the buffer's twin
+    count_memory();
+  }
   if (asked_ && heard_ >= *asked_) asked_.reset();
   if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
   const bool in_use = std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
@@ -293,7 +308,6 @@ Awaitable<void> Connection::ping_on(Stream stream) {
 }
 
 Awaitable<void> Connection::write_loop() {
-  Bytes batch;
   try {
     while (true) {
       if (writer_.size() == 0) {
@@ -301,13 +315,16 @@ Awaitable<void> Connection::write_loop() {
         co_await output_.wait();
         continue;
       }
-      batch = writer_.take(std::move(batch));
+      batch_ = writer_.take(std::move(batch_));
       if (!unsent_.empty()) {
-        batch.insert(batch.begin(), unsent_.begin(), unsent_.end());
+        batch_.insert(batch_.begin(), unsent_.begin(), unsent_.end());
         unsent_ = {};
       }
-      co_await channel_->write(batch);
-      counters_.bytes_out += batch.size();
+      writing_since_ = environment_.clock.now();
+      count_memory();
+      co_await channel_->write(batch_);
+      writing_since_.reset();
+      counters_.bytes_out += batch_.size();
       for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) {
         state->blocked = false;
         state->writable.notify();
@@ -330,6 +347,7 @@ void Connection::end(Error failure, std::string reason) {
     state->connection_ended = true;
     state->fail(failure);
   }
+  memory_->close();
   blocked_.clear();
   life_check_.reset();
   relieved_.notify();
@@ -341,14 +359,14 @@ void Connection::close_soon() {
   close_timer_ = environment_.clock.schedule(environment_.clock.now() + limits::close_flush, [this] { channel_->close(); });
 }
 
-void Connection::close() {
+void Connection::close(std::string reason) {
   if (failure_) return;
   // Whoever closes on purpose has done with what is unfinished; the end of the connection alone would leave the peer in doubt.
   for (const auto& [id, state] : streams_) {
     if (!state->write_closed) session_->reset(id);
   }
   session_->go_away();
-  end(connection_ended, "closed by this side");
+  end(connection_ended, std::move(reason));
 }
 
 void Connection::abort(Error reason) {

@@ -2,6 +2,7 @@
 // A secured, multiplexed connection to one peer: reads records, lets the muxer say what they mean, serves the streams that the peer opens,
 // and gathers what several streams write into one flight.
 
+#include "network/memory.hpp"
 #include "network/stream.hpp"
 #include "network/transport.hpp"
 #include "wire/multistream.hpp"
@@ -39,8 +40,8 @@ struct ConnectionCounters {
 
 class Connection {
  public:
-  /// `handlers` outlives the connection and may change meanwhile.
-  Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded);
+  /// `handlers` outlives the connection and may change meanwhile; `memory`, where there is one, outlives it too.
+  Connection(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, MemoryBudget* memory = nullptr);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -55,7 +56,7 @@ class Connection {
   Stream open_stream_lazily(std::string protocol);
 
   /// Sends what is waiting, says goodbye and ends the connection; streams wake with closed.
-  void close();
+  void close(std::string reason = "closed by this side");
   /// Ends the connection at once.
   void abort(Error reason);
 
@@ -69,6 +70,10 @@ class Connection {
   /// Why it ended, for people.
   const std::string& reason() const noexcept { return reason_; }
   const ConnectionCounters& counters() const noexcept { return counters_; }
+  /// When the peer was heard last.
+  Time heard() const noexcept { return heard_; }
+  /// Bytes that it and its streams hold, about.
+  std::size_t memory_held() const noexcept { return memory_->held(); }
 
  private:
   friend class Stream;
@@ -84,6 +89,8 @@ class Connection {
   /// Both directions of the stream have ended.
   void forget(Stream::State& state);
   void flush_soon();
+  /// Counts the buffers that the connection itself holds.
+  void count_memory();
   void check_life_at(Time when);
   /// Pings a peer that has been silent, and ends the connection with one that stays it.
   void check_life();
@@ -103,6 +110,8 @@ class Connection {
   const std::string muxer_;
   const MuxSession::Role role_;
   std::unique_ptr<MuxSession> session_;
+  const std::shared_ptr<MemoryAccount> memory_;
+  MemoryCharge buffers_;
 
   Bytes input_;  // received, [input_begin_, input_end_) not processed yet; a shared buffer's size, or just that
   std::size_t input_begin_ = 0;
@@ -114,6 +123,8 @@ class Connection {
   std::unordered_map<StreamId, std::shared_ptr<Stream::State>> streams_;
   std::vector<std::shared_ptr<Stream::State>> blocked_;  // writers that wait for the output buffer
   std::size_t negotiating_ = 0;
+  Bytes batch_;  // being written
+  std::optional<Time> writing_since_;
   Event output_;               // there is something to write, or nothing ever again
   Time heard_{};               // when bytes arrived last
   std::optional<Time> asked_;  // when a silent peer was pinged that has not been heard since

@@ -25,9 +25,11 @@ Awaitable<std::optional<Bytes>> read_frame(Stream& stream, std::size_t limit) {
   if (length->value > limit) fail(Errc::too_large, "a message above its limit");
   const auto size = static_cast<std::size_t>(length->value);
   Bytes message;
+  MemoryCharge memory = stream.charge(0);
   while (true) {
     const std::size_t count = std::min(arrived.size(), size - message.size());
     append(message, arrived.first(count));
+    memory.set(message.capacity());
     if (message.size() == size) {
       stream.unread(arrived.size() - count);
       co_return message;
@@ -42,6 +44,7 @@ Awaitable<void> write_frame(Stream& stream, ByteView message) {
   framed.reserve(max_uvarint_size + message.size());
   put_uvarint(framed, message.size());
   append(framed, message);
+  const MemoryCharge memory = stream.charge(framed.size());
   co_await stream.write(framed);
 }
 

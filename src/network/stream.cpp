@@ -31,6 +31,7 @@ Awaitable<ByteView> Stream::read_arrived() {
   state.handed.clear();
   std::swap(state.arrived, state.handed);
   state.handed_offset = state.handed.size();
+  state.memory.set(limits::stream_memory + state.handed.size());
   if (!state.handed.empty()) {
     if (Connection* const connection = state.connection) {
       connection->session_->consumed(state.id, state.handed.size(), state.clock.now());
@@ -90,6 +91,7 @@ Awaitable<void> Stream::write(ByteView bytes) {
     if (connection.writer_.size() >= limits::write_buffer) {
       // A window that grows wakes it as well, as often as the peer likes.
       if (!std::exchange(state.blocked, true)) connection.blocked_.push_back(state_);
+      connection.count_memory();
       co_await state.writable.wait();
       continue;
     }
@@ -131,6 +133,7 @@ bool Stream::connection_ended() const noexcept { return state_->connection_ended
 const PeerId& Stream::peer() const noexcept { return state_->peer; }
 const std::string& Stream::protocol() const noexcept { return state_->protocol; }
 Clock& Stream::clock() const noexcept { return state_->clock; }
+MemoryCharge Stream::charge(std::size_t bytes) const { return MemoryCharge(state_->account, bytes); }
 
 Timer Stream::deadline(Duration patience, const char* reason) {
   return state_->clock.schedule(state_->clock.now() + patience, [state = std::weak_ptr<State>(state_), reason] {

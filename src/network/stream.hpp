@@ -6,6 +6,7 @@
 #include "identity/identity.hpp"
 #include "network/async.hpp"
 #include "network/clock.hpp"
+#include "network/memory.hpp"
 
 #include <memory>
 #include <string>
@@ -49,6 +50,9 @@ class Stream {
   bool connection_ended() const noexcept;
   const std::string& protocol() const noexcept;
   Clock& clock() const noexcept;
+
+  /// Bytes that are kept for the stream's sake beyond what it holds itself, counted for its connection.
+  [[nodiscard]] MemoryCharge charge(std::size_t bytes) const;
 
   /// While the guard lives, the stream is reset with a timed_out error when the time comes.
   [[nodiscard]] Timer deadline(Duration patience, const char* reason);

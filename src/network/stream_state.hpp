@@ -2,6 +2,8 @@
 // What a stream's handle and its connection share. Only stream.cpp and connection.cpp look inside.
 
 #include "base/error.hpp"
+#include "base/limits.hpp"
+#include "network/memory.hpp"
 #include "network/stream.hpp"
 #include "wire/multistream.hpp"
 #include "wire/mux_session.hpp"
@@ -11,13 +13,23 @@
 namespace p2p {
 
 struct Stream::State {
-  State(Connection& owner, Loop loop, Clock& clock_of_owner, const PeerId& peer_of_owner, StreamId id_in_session)
-      : connection(&owner), clock(clock_of_owner), peer(peer_of_owner), id(id_in_session), readable(loop), writable(std::move(loop)) {}
+  State(Connection& owner, Loop loop, Clock& clock_of_owner, const PeerId& peer_of_owner, StreamId id_in_session,
+        std::shared_ptr<MemoryAccount> account_of_owner)
+      : connection(&owner),
+        clock(clock_of_owner),
+        peer(peer_of_owner),
+        id(id_in_session),
+        account(std::move(account_of_owner)),
+        memory(account, limits::stream_memory),
+        readable(loop),
+        writable(std::move(loop)) {}
 
   Connection* connection;  // null when it ended, or the stream was reset
   Clock& clock;
   const PeerId peer;
   const StreamId id;
+  const std::shared_ptr<MemoryAccount> account;
+  MemoryCharge memory;  // of what arrived and what was handed out
   std::string protocol;
   std::optional<multistream::Dialer> negotiation;  // not finished yet
 

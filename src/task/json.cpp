@@ -24,6 +24,7 @@ struct Handler {
   json::value_stack stack{{}, room.data(), room.size()};
   std::string text;  // of a key or string that comes in parts
   std::size_t keys = 0;
+  std::size_t values = 0;
   const char* problem = nullptr;
 
   bool refuse(const char* reason, ErrorCode& error) {
@@ -32,14 +33,16 @@ struct Handler {
     return false;
   }
 
+  bool count(ErrorCode& error) { return ++values <= limits::json_values || refuse("it has too many values", error); }
+
   bool on_document_begin(ErrorCode&) { return true; }
   bool on_document_end(ErrorCode&) { return true; }
-  bool on_object_begin(ErrorCode&) { return true; }
+  bool on_object_begin(ErrorCode& error) { return count(error); }
   bool on_object_end(std::size_t count, ErrorCode&) {
     stack.push_object(count);
     return true;
   }
-  bool on_array_begin(ErrorCode&) { return true; }
+  bool on_array_begin(ErrorCode& error) { return count(error); }
   bool on_array_end(std::size_t count, ErrorCode&) {
     stack.push_array(count);
     return true;
@@ -59,33 +62,33 @@ struct Handler {
     text.append(part.data(), part.size());
     return true;
   }
-  bool on_string(json::string_view part, std::size_t, ErrorCode&) {
+  bool on_string(json::string_view part, std::size_t, ErrorCode& error) {
     text.append(part.data(), part.size());
     stack.push_string(text);
     text.clear();
-    return true;
+    return count(error);
   }
   bool on_number_part(json::string_view, ErrorCode&) { return true; }
-  bool on_int64(std::int64_t number, json::string_view, ErrorCode&) {
+  bool on_int64(std::int64_t number, json::string_view, ErrorCode& error) {
     stack.push_int64(number);
-    return true;
+    return count(error);
   }
-  bool on_uint64(std::uint64_t number, json::string_view, ErrorCode&) {
+  bool on_uint64(std::uint64_t number, json::string_view, ErrorCode& error) {
     stack.push_uint64(number);
-    return true;
+    return count(error);
   }
   bool on_double(double number, json::string_view, ErrorCode& error) {
     if (!std::isfinite(number)) return refuse("a number is too large", error);
     stack.push_double(number);
-    return true;
+    return count(error);
   }
-  bool on_bool(bool value, ErrorCode&) {
+  bool on_bool(bool value, ErrorCode& error) {
     stack.push_bool(value);
-    return true;
+    return count(error);
   }
-  bool on_null(ErrorCode&) {
+  bool on_null(ErrorCode& error) {
     stack.push_null();
-    return true;
+    return count(error);
   }
   bool on_comment_part(json::string_view, ErrorCode&) { return true; }
   bool on_comment(json::string_view, ErrorCode&) { return true; }
@@ -103,6 +106,20 @@ std::size_t keys_in(const json::value& value) {
 }
 
 }  // namespace
+
+std::size_t memory_of(const json::value& value) {
+  std::size_t bytes = sizeof(json::value);
+  if (value.is_object()) {
+    const json::object& object = value.get_object();
+    bytes += object.capacity() * (sizeof(json::key_value_pair) - sizeof(json::value));
+    for (const json::key_value_pair& member : object) bytes += member.key().size() + memory_of(member.value());
+  } else if (value.is_array()) {
+    for (const json::value& element : value.get_array()) bytes += memory_of(element);
+  } else if (value.is_string()) {
+    bytes += value.get_string().capacity();
+  }
+  return bytes;
+}
 
 Result<json::object> parse_json(ByteView text, json::storage_ptr storage) {
   json::parse_options options;

@@ -45,6 +45,8 @@ Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from);
 
 /// JSON under the protocol's rules, which are stricter than Boost.JSON's own, in memory of `storage`. Errors: malformed, with the reason.
 Result<boost::json::object> parse_json(ByteView text, boost::json::storage_ptr storage = {});
+/// Bytes that `value` takes in memory, about.
+std::size_t memory_of(const boost::json::value& value);
 
 struct Task {
   std::string task_id;

@@ -116,6 +116,14 @@ class Provider::Job final : public Course, public TaskRun {
     outcome.recipient = peer.text();
     outcome.task_sha256 = std::move(sha256);
   }
+  ~Job() override { provider_.held_ -= held_; }
+
+  /// What it takes before it has run.
+  std::size_t memory() const { return sizeof(Job) + task_envelope.size() + memory_of(task_.input); }
+  void hold(std::size_t bytes) {
+    held_ += bytes;
+    provider_.held_ += bytes;
+  }
 
   const Task& task() const override { return task_; }
   const PeerId& requester() const override { return requester_; }
@@ -131,6 +139,8 @@ class Provider::Job final : public Course, public TaskRun {
     if (output.size() + text.size() > output_limit_) {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
+    if (!provider_.has_memory(2 * text.size())) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
+    hold(2 * text.size());  // it stands in the result again
     output += text;
     changed();
     while (!stop && !is_delivered()) co_await delivered.wait();
@@ -187,6 +197,7 @@ class Provider::Job final : public Course, public TaskRun {
   const PeerId requester_;
   const Task task_;
   const std::size_t output_limit_;
+  std::size_t held_ = 0;
   std::function<void()> on_stop_;
   Timer linger_;
 };
@@ -267,6 +278,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   const bool allowed = may_ask(requester);
   Bytes envelope;
   Bytes payload;
+  MemoryCharge memory = stream.charge(0);
   try {
     const Timer timer = stream.deadline(limits::task_wait, "no task came on the stream");
     std::optional<Bytes> frame = co_await read_frame(stream, allowed ? limits::task_frame : limits::stranger_task);
@@ -275,6 +287,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
       co_return;
     }
     envelope = *std::move(frame);
+    memory.set(envelope.size());
     payload = co_await open_on(environment_, envelope, requester, MessageKind::task);
   } catch (const boost::system::system_error& error) {
     ++refused_;
@@ -323,6 +336,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     }
   }
   envelope = {};
+  memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
   if (course) {
     co_await follow(stream, std::move(course));
   } else {
@@ -499,6 +513,9 @@ std::optional<TaskError> Provider::enter(Job& job) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
+  if (!has_memory(job.memory())) {
+    return TaskError{"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms(lane)};
+  }
   if (lane.running >= slots(lane)) {
     // A requester alone may fill the queue. As soon as somebody else comes it has half of it, and loses the place of its last task if the
     // newcomer needs that.
@@ -523,6 +540,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   ++lane.shares[job.requester()].waiting;
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
+  job.hold(job.memory());
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });

@@ -412,27 +412,19 @@ TEST(Agent, TurnsAwayFurtherConnectionsFromOneAddress) {
   options.max_connections_per_address = 2;
   SimAgent listener(network, options);
   SimAgent honest(network, looking());
-  SimHost& greedy = network.add_host();
-  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
-    const Multiaddr address = listener.agent.addresses().front();
-    std::vector<std::unique_ptr<ByteStream>> held;
-    for (std::size_t i = 0; i < 3; ++i) {
-      held.push_back(greedy.dial(address));
-      co_await held.back()->connect(seconds(1));
-    }
-    const Time start = network.clock().now();
-    Bytes nothing(1);
-    EXPECT_EQ(co_await held.back()->read_some(nothing), 0U);
-    EXPECT_LT(network.clock().now() - start, seconds(1));
-    std::vector<Multiaddr> addresses(1, address);
-    co_await honest.agent.connect(addresses);  // from elsewhere
-    // Those that said nothing are given up, and leave their places to others.
-    co_await sleep_until(network.clock(), network.loop(), start + limits::handshake + seconds(1));
-    held.push_back(greedy.dial(address));
-    co_await held.back()->connect(seconds(1));
-    const Time again = network.clock().now();
-    EXPECT_EQ(co_await held.back()->read_some(nothing), 0U);
-    EXPECT_GE(network.clock().now() - again, limits::handshake - seconds(1));
+  SimAgent greedy(network, looking());
+  network.run({&listener, &honest, &greedy}, [&]() -> Awaitable<void> {
+    const auto connect = [&](SimAgent& from) -> Awaitable<void> {
+      co_await from.agent.connect(listener.agent.addresses());
+      co_await pause(network, seconds(1));
+    };
+    co_await connect(greedy);
+    co_await connect(greedy);
+    EXPECT_EQ(co_await error_of(connect(greedy)), Errc::closed);
+    co_await connect(honest);  // from elsewhere
+    greedy.agent.disconnect(listener.agent.id());
+    co_await pause(network, seconds(1));
+    EXPECT_EQ(co_await error_of(connect(greedy)), Errc{});
   });
 }
 

@@ -20,6 +20,7 @@ class Process {
   std::string line();
   /// The first line that contains `text`; empty at the end.
   std::string line_with(const std::string& text);
+  pid_t pid() const noexcept { return pid_; }
   void signal(int number);
   void close_output();
   /// Its exit code, or 128 and the signal that ended it; standard output and error are in `output` and `errors` then.

@@ -17,7 +17,8 @@ class SimNetwork::SimClock final : public Clock {
  public:
   Time now() const override { return now_; }
   WallTime date() const override {
-    return WallTime(std::chrono::milliseconds(1'768'645'800'000)) + std::chrono::floor<std::chrono::milliseconds>(now_ - Time{});
+    return WallTime(std::chrono::milliseconds(1'768'645'800'000)) + date_set_ +
+           std::chrono::floor<std::chrono::milliseconds>(now_ - Time{});
   }
   std::unique_ptr<Pending> schedule(Time when, std::function<void()> call) override {
     auto held = std::make_shared<std::function<void()>>(std::move(call));
@@ -57,7 +58,10 @@ class SimNetwork::SimClock final : public Clock {
     bool operator<(const Due& other) const { return std::pair(when, order) > std::pair(other.when, other.order); }
   };
 
+  friend class SimNetwork;
+
   Time now_{std::chrono::seconds(1)};
+  std::chrono::hours date_set_{0};
   std::uint64_t next_ = 0;
   std::priority_queue<Due> due_;
   std::vector<std::shared_ptr<std::function<void()>>> kept_;
@@ -333,6 +337,7 @@ SimNetwork::~SimNetwork() {
   for (const auto& [address, port] : state_->ports) std::exchange(port->waiting, {});
 }
 
+void SimNetwork::set_date(std::chrono::hours forward) { clock_->date_set_ += forward; }
 Clock& SimNetwork::clock() noexcept { return *clock_; }
 
 SimHost& SimNetwork::add_host() {

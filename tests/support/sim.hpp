@@ -28,6 +28,8 @@ class SimNetwork {
   SimHost& add_host();
   Loop loop() { return context_.get_executor(); }
   Clock& clock() noexcept;
+  /// Somebody sets the date; the time that passes stays the same.
+  void set_date(std::chrono::hours forward);
   SeededRandom& random() noexcept { return random_; }
 
   /// Runs `work` to its end. Throws what it throws, and std::logic_error when nothing is left that could wake it.

@@ -1,3 +1,4 @@
+#include "support/heap.hpp"
 #include "task/message.hpp"
 
 #include "base/limits.hpp"
@@ -79,6 +80,28 @@ TEST(Json, NestsToItsLimitAndNoDeeper) {
   EXPECT_EQ(refusal(repeated("{\"a\":[", 16) + repeated("]}", 16)), "");
   EXPECT_EQ(refusal(repeated("{\"a\":[", 16) + "{}" + repeated("]}", 16)), too_deep);
   EXPECT_EQ(refusal(arrays(1'000'000)), too_deep);
+}
+
+TEST(Json, HasAsManyValuesAsItsLimitAndNoMore) {
+  const auto values = [](const std::string& each, std::size_t count) {
+    std::string text = "{\"a\":[" + each;
+    for (std::size_t i = 1; i < count; ++i) text += "," + each;
+    return text + "]}";
+  };
+  for (const std::string each : {"0", "-1", "0.5", "\"\"", "true", "null", "[]", "{}"}) {
+    EXPECT_EQ(refusal(values(each, limits::json_values - 2)), "") << each;  // beside the object and the array
+    EXPECT_NE(refusal(values(each, limits::json_values - 1)).find("too many values"), std::string::npos) << each;
+  }
+}
+
+TEST(Json, TakesTheMemoryThatIsCountedForIt) {
+  const std::string text = "{\"prompt\":\"" + std::string(100'000, 'x') + "\",\"list\":[" + repeated("{\"a\":[0,0]},", 1000) + "0]}";
+  const std::size_t before = test::heap_in_use();
+  const boost::json::object value = parse_json(as_bytes(text)).value();
+  const std::size_t taken = test::heap_in_use() - before;
+  if (before == 0) GTEST_SKIP() << "nobody counts the heap here";
+  EXPECT_GE(2 * memory_of(value), taken);  // blocks have a rim of their own
+  EXPECT_LE(memory_of(value), 2 * taken);
 }
 
 TEST(Json, CountsWhatIsOpenForItsDepthAndNotWhatIsClosed) { EXPECT_EQ(refusal("{\"a\":[" + repeated("[[]],", 1000) + "[]]}"), ""); }

@@ -109,6 +109,30 @@ TEST_P(Tasks, AreStoppedWhenTheirTimeIsOver) {
   });
 }
 
+TEST_P(Tasks, KeepToTheTimeThatPassesWhateverTheDateSays) {
+  serve({.delay = seconds(5)});
+  with_connection([&]() -> Awaitable<void> {
+    for (const std::chrono::hours jump : {std::chrono::hours(365 * 24), std::chrono::hours(-24)}) {
+      const Time start = network.clock().now();
+      const Timer timer = network.clock().schedule(start + seconds(1), [&] { network.set_date(jump); });
+      Task in_time = task();
+      in_time.timeout_ms = 6000;
+      const Answer answer = co_await manager.submit(peer(), std::move(in_time));
+      EXPECT_EQ(answer.result.status, Status::completed);
+      EXPECT_GE(network.clock().now() - start, seconds(5));
+      EXPECT_EQ(answer.result.run_ms, 5000U);
+      const Time again = network.clock().now();
+      const Timer back = network.clock().schedule(again + seconds(1), [&] { network.set_date(-jump); });
+      Task late = task();
+      late.timeout_ms = 3000;
+      const Answer cancelled = co_await manager.submit(peer(), std::move(late));
+      EXPECT_EQ(cancelled.result.error->code, "deadline_exceeded");
+      EXPECT_GE(network.clock().now() - again, seconds(3));
+      EXPECT_LE(network.clock().now() - again, seconds(4));
+    }
+  });
+}
+
 TEST_P(Tasks, WhoseTimeIsOverInTheQueueAreCancelled) {
   serve({seconds(60), 1}, {1, 1});
   with_connection([&]() -> Awaitable<void> {

@@ -1,0 +1,262 @@
+// Many from one address: they stand in nobody's way but their own.
+
+#include "base/limits.hpp"
+#include "network/ping.hpp"
+#include "support/raw_peer.hpp"
+
+#include <gtest/gtest.h>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class Crowd : public testing::Test {
+ protected:
+  Awaitable<void> pause(Duration time) { return sleep_until(network.clock(), network.loop(), network.clock().now() + time); }
+  /// A channel that says nothing.
+  Awaitable<std::unique_ptr<ByteStream>> silent(SimHost& host, Multiaddr address) {
+    std::unique_ptr<ByteStream> channel = host.dial(address);
+    co_await channel->connect(seconds(1));
+    co_return channel;
+  }
+  Awaitable<bool> is_closed(ByteStream& channel) {
+    const Time before = network.clock().now();
+    Bytes nothing(1);
+    const std::size_t count = co_await channel.read_some(nothing);
+    co_return count == 0 && network.clock().now() == before;
+  }
+
+  SimNetwork network;
+};
+
+TEST_F(Crowd, OfUnfinishedHandshakesFromOneAddressLosesItsOwnOldest) {
+  SimAgent listener(network, listening());
+  SimHost& other = network.add_host();
+  SimHost& crowd = network.add_host();
+  network.run({&listener}, [&]() -> Awaitable<void> {
+    const Multiaddr address = listener.agent.addresses().front();
+    const std::unique_ptr<ByteStream> earlier = co_await silent(other, address);
+    std::vector<std::unique_ptr<ByteStream>> held;
+    for (std::size_t i = 0; i < limits::pending_handshakes_address + 1; ++i) held.push_back(co_await silent(crowd, address));
+    co_await pause(milliseconds(1));
+    EXPECT_TRUE(co_await is_closed(*held.front()));
+    held.erase(held.begin());
+    // All the others, and the one of the other address, are there until their time is over.
+    const Time start = network.clock().now();
+    Bytes nothing(1);
+    EXPECT_EQ(co_await earlier->read_some(nothing), 0U);
+    EXPECT_GE(network.clock().now() - start, limits::handshake - seconds(1));
+    for (const auto& one : held) EXPECT_EQ(co_await one->read_some(nothing), 0U);
+  });
+}
+
+TEST_F(Crowd, OfUnfinishedHandshakesFromManyAddressesLosesTheOldestOfAll) {
+  SimAgent listener(network, listening());
+  SimAgent honest(network, looking());
+  SimHost& first = network.add_host();
+  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
+    const Multiaddr address = listener.agent.addresses().front();
+    std::vector<std::unique_ptr<ByteStream>> held;
+    held.push_back(co_await silent(first, address));
+    const std::size_t hosts = limits::pending_handshakes / limits::pending_handshakes_address;
+    for (std::size_t i = 0; i < hosts; ++i) {
+      SimHost& host = network.add_host();
+      for (std::size_t k = 0; k < limits::pending_handshakes_address; ++k) held.push_back(co_await silent(host, address));
+    }
+    co_await pause(milliseconds(1));
+    EXPECT_TRUE(co_await is_closed(*held.front()));
+    co_await honest.agent.connect(listener.agent.addresses());
+  });
+}
+
+// Lets no more than so many bytes through, and says nothing of it.
+class Cut final : public ByteStream {
+ public:
+  Cut(std::unique_ptr<ByteStream> channel, std::size_t bytes) : channel_(std::move(channel)), left_(bytes) {}
+
+  std::size_t written = 0;
+
+  Awaitable<void> connect(Duration patience) override { return channel_->connect(patience); }
+  Awaitable<void> wait_readable() override { return channel_->wait_readable(); }
+  Awaitable<std::size_t> read_some(ByteSpan into) override { return channel_->read_some(into); }
+  Awaitable<void> write(ByteView bytes) override {
+    written += bytes.size();
+    const ByteView part = bytes.first(std::min(bytes.size(), left_));
+    left_ -= part.size();
+    co_await channel_->write(part);
+  }
+  void close() noexcept override { channel_->close(); }
+  const Multiaddr& local_address() const override { return channel_->local_address(); }
+  const Multiaddr& remote_address() const override { return channel_->remote_address(); }
+
+ private:
+  std::unique_ptr<ByteStream> channel_;
+  std::size_t left_;
+};
+
+TEST_F(Crowd, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
+  SimAgent listener(network, listening());
+  SimAgent honest(network, looking());
+  SimHost& crowd = network.add_host();
+  const NoiseStatic keys(KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{7}), crypto::Key{7});
+  const UpgradeOptions options{keys, {std::string(yamux_protocol)}};
+  network.run({&listener, &honest}, [&]() -> Awaitable<void> {
+    const Multiaddr address = listener.agent.addresses().front();
+    std::size_t size = 0;
+    const auto dial = [&](std::size_t bytes) -> Awaitable<void> {
+      auto cut = std::make_unique<Cut>(co_await silent(crowd, address), bytes);
+      Cut& channel = *cut;
+      Upgraded upgraded = co_await upgrade_dialer(crowd.environment(), options, std::move(cut), std::nullopt);
+      co_await channel.write(upgraded.unsent);
+      size = channel.written;
+      // The other side's frames show that it has the whole.
+      Bytes answer(1024);
+      while (co_await channel.read_some(answer) > 0) {
+      }
+      fail(Errc::closed, "the other side closed");
+    };
+    TaskGroup group(network.loop());
+    std::size_t through = 0;
+    const auto attempt = [&](std::size_t bytes) -> Awaitable<void> {
+      EXPECT_NE(co_await error_of(dial(bytes)), Errc{});
+      ++through;
+    };
+    group.spawn(attempt(std::numeric_limits<std::size_t>::max()));
+    co_await pause(seconds(1));
+    EXPECT_GT(size, 200U);
+    const auto given_up = [&] {
+      return std::count_if(listener.host.log.begin(), listener.host.log.end(),
+                           [](const std::string& line) { return line.find("no connection from") != std::string::npos; });
+    };
+    EXPECT_EQ(given_up(), 0);
+    for (std::size_t begin = 0; begin < size; begin += limits::pending_handshakes_address) {
+      const std::size_t end = std::min(size, begin + limits::pending_handshakes_address);
+      for (std::size_t bytes = begin; bytes < end; ++bytes) group.spawn(attempt(bytes));
+      co_await pause(limits::handshake / 2);
+      EXPECT_EQ(given_up(), static_cast<std::ptrdiff_t>(begin));
+      const Time start = network.clock().now();
+      co_await honest.agent.connect(listener.agent.addresses());
+      EXPECT_LE(network.clock().now() - start, 8 * network.latency);
+      honest.agent.disconnect(listener.agent.id());
+      co_await pause(limits::handshake / 2 + seconds(1));
+      EXPECT_EQ(given_up(), static_cast<std::ptrdiff_t>(end));
+    }
+    listener.agent.close();
+    co_await group.join();
+    EXPECT_EQ(through, size + 1);
+  });
+}
+
+TEST_F(Crowd, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
+  AgentOptions options = listening();
+  options.max_connections = 4;
+  SimAgent listener(network, options);
+  SimAgent crowd(network, looking());
+  SimAgent honest(network, looking());
+  SimAgent another(network, looking());
+  network.run({&listener, &crowd, &honest, &another}, [&]() -> Awaitable<void> {
+    std::vector<const Connection*> taken;
+    for (std::size_t i = 0; i < options.max_connections; ++i) {
+      taken.push_back(co_await crowd.agent.connect(listener.agent.addresses()));
+      co_await pause(milliseconds(100));
+    }
+    co_await honest.agent.connect(listener.agent.addresses());
+    co_await honest.agent.identify(listener.agent.id());
+    co_await another.agent.connect(listener.agent.addresses());
+    co_await another.agent.identify(listener.agent.id());
+    co_await pause(seconds(1));
+    EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
+    EXPECT_NE(another.agent.connection_to(listener.agent.id()), nullptr);
+    // Two are left of the crowd. It gets no third place, which would be more than its share.
+    const auto further = [&]() -> Awaitable<void> {
+      co_await crowd.agent.connect(listener.agent.addresses());
+      co_await pause(seconds(1));
+    };
+    co_await error_of(further());
+    EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
+    EXPECT_NE(another.agent.connection_to(listener.agent.id()), nullptr);
+  });
+}
+
+// Handshakes cost more than anything else that a stranger can ask for.
+class Churn : public Crowd {
+ protected:
+  /// Connects as fast as it can for a while, and counts how often it got through.
+  Awaitable<std::size_t> churn(SimAgent& attacker, SimAgent& listener, Duration time) {
+    std::size_t through = 0;
+    const Time end = network.clock().now() + time;
+    TaskGroup group(network.loop());
+    const auto one = [&]() -> Awaitable<void> {
+      while (network.clock().now() < end) {
+        const auto attempt = [&]() -> Awaitable<void> {
+          co_await attacker.agent.connect(listener.agent.addresses(), std::nullopt, end);
+          attacker.agent.disconnect(listener.agent.id());
+          ++through;
+        };
+        co_await error_of(attempt());
+      }
+    };
+    for (int i = 0; i < 16; ++i) group.spawn(one());
+    co_await group.join();
+    co_return through;
+  }
+  static std::size_t most_in(Duration time) { return limits::handshake_burst + static_cast<std::size_t>(time / limits::handshake_pace); }
+};
+
+TEST_F(Churn, FromOneAddressIsPacedWhileOthersAreHere) {
+  SimAgent listener(network, listening());
+  SimAgent attacker(network, looking());
+  SimAgent honest(network, looking());
+  network.run({&listener, &attacker, &honest}, [&]() -> Awaitable<void> {
+    co_await honest.agent.connect(listener.agent.addresses());
+    const std::size_t most = most_in(seconds(1));
+    const std::size_t through = co_await churn(attacker, listener, seconds(1));
+    EXPECT_LE(through, most);
+    EXPECT_GE(through, most / 2);
+    EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
+    honest.agent.disconnect(listener.agent.id());
+    // Whoever comes from elsewhere does not wait for the attacker's turns.
+    const Time start = network.clock().now();
+    co_await honest.agent.connect(listener.agent.addresses());
+    EXPECT_LE(network.clock().now() - start, 8 * network.latency);
+  });
+}
+
+TEST_F(Churn, FromAnAddressThatIsAloneIsNotHeldUp) {
+  SimAgent listener(network, listening());
+  SimAgent busy(network, looking());
+  network.run({&listener, &busy},
+              [&]() -> Awaitable<void> { EXPECT_GT(co_await churn(busy, listener, milliseconds(100)), 2 * most_in(milliseconds(100))); });
+}
+
+TEST_F(Crowd, ThatDoesNotReadWhatItAsksForIsLetGo) {
+  SimAgent listener(network, listening());
+  const std::string endless = "/test/endless/1.0.0";
+  listener.agent.handle(endless, [](Stream stream) -> Awaitable<void> {
+    const Bytes block(64 * 1024);
+    while (true) co_await stream.write(block);
+  });
+  RawPeer peer(network, std::string(mplex_protocol));  // which has no windows
+  network.run({&listener}, [&]() -> Awaitable<void> {
+    co_await peer.dial(listener.agent.addresses().front());
+    const StreamId stream = peer.session().open().value();
+    multistream::Dialer negotiation({endless});
+    co_await peer.send_bytewise(stream, negotiation.take_output());
+    // It goes on speaking, so that it is not gone.
+    const Time start = network.clock().now();
+    const auto speak = [&]() -> Awaitable<void> {
+      while (true) {
+        co_await peer.send_bytewise(stream, Bytes(1));
+        co_await pause(seconds(1));
+      }
+    };
+    EXPECT_EQ(co_await error_of(speak()), Errc::closed);
+    EXPECT_GE(network.clock().now() - start, limits::write_wait);
+    EXPECT_LE(network.clock().now() - start, limits::write_wait + limits::alive_idle + seconds(2));
+  });
+}
+
+}  // namespace
+}  // namespace p2p::test
