@@ -518,6 +518,45 @@ TEST(Agent, TellsEachOtherWhoTheyAre) {
   });
 }
 
+TEST(Agent, LearnsNoAddressFromAStrangersIdentify) {
+  SimNetwork network;
+  SimAgent agent(network, listening());
+  SimAgent liar(network, listening());
+  SimHost& victim = network.add_host();
+  const std::unique_ptr<Listener> listener = victim.listen(Multiaddr::tcp("0.0.0.0", 4001).value());
+  liar.agent.handle(std::string(identify_protocol), [&](Stream stream) -> Awaitable<void> {
+    Identify lie;
+    lie.public_key = liar.agent.identity().public_key();
+    lie.observed_addr = Multiaddr::tcp("8.8.8.8", 53).value();  // "that is where you are"
+    for (std::size_t i = 0; i < limits::identify_addresses; ++i) {
+      lie.listen_addrs.push_back(Multiaddr::tcp(victim.ip(), static_cast<std::uint16_t>(4001 + i)).value());
+    }
+    lie.protocols.emplace_back("/p2p-ai-agents/task/1.0.0");
+    co_await answer_identify(std::move(stream), lie);
+  });
+  network.run({&agent, &liar}, [&]() -> Awaitable<void> {
+    const std::vector<Multiaddr> own = agent.agent.addresses();
+    co_await agent.agent.connect(liar.agent.addresses());
+    EXPECT_EQ((co_await agent.agent.identify(liar.agent.id())).listen_addrs.size(), limits::identify_addresses);
+    EXPECT_EQ(agent.agent.addresses(), own);
+    // What it names is nobody's address.
+    TaskGroup group(network.loop());
+    bool dialled = false;
+    const auto accept = [&]() -> Awaitable<void> {
+      co_await listener->accept();
+      dialled = true;
+    };
+    const auto accepting = [&]() -> Awaitable<void> { co_await error_of(accept()); };
+    group.spawn(accepting());
+    agent.agent.disconnect(liar.agent.id());
+    co_await agent.agent.connect(liar.agent.id());
+    co_await pause(network, seconds(60));
+    EXPECT_FALSE(dialled);
+    listener->close();
+    co_await group.join();
+  });
+}
+
 TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
   SimNetwork network;
   SimAgent dialer(network, looking());

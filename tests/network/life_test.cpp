@@ -107,6 +107,20 @@ TEST_P(Life, GoesOnWhenACableIsPulledForThreeSeconds) {
   });
 }
 
+TEST_P(Life, GoesOnAfterAnHourInWhichTheMachinesSlept) {
+  with_connection([&]() -> Awaitable<void> {
+    for (const bool in_use : {false, true}) {
+      std::optional<Stream> stream;
+      if (in_use) stream.emplace(co_await a.agent.open_stream(b.agent.id(), silent_protocol));
+      co_await pass(seconds(20));
+      network.suspend(std::chrono::hours(1));
+      co_await pass(minutes(1));
+      EXPECT_FALSE(gone.is_open()) << reason;
+      if (gone.is_open()) co_return;
+    }
+  });
+}
+
 TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
   SimNetwork network;
   SimAgent dialer(network, looking());

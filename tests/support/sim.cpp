@@ -36,7 +36,7 @@ class SimNetwork::SimClock final : public Clock {
       const Due next = due_.top();
       due_.pop();
       if (const auto call = next.call.lock()) {
-        now_ = next.when;
+        now_ = std::max(now_, next.when);
         const std::function<void()> held = *call;
         std::erase(kept_, call);
         held();
@@ -338,6 +338,7 @@ SimNetwork::~SimNetwork() {
 }
 
 void SimNetwork::set_date(std::chrono::hours forward) { clock_->date_set_ += forward; }
+void SimNetwork::suspend(Duration time) { clock_->now_ += time; }
 Clock& SimNetwork::clock() noexcept { return *clock_; }
 
 SimHost& SimNetwork::add_host() {

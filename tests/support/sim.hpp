@@ -30,6 +30,8 @@ class SimNetwork {
   Clock& clock() noexcept;
   /// Somebody sets the date; the time that passes stays the same.
   void set_date(std::chrono::hours forward);
+  /// Every machine is suspended, and resumes when so much time has passed: what was due meanwhile is late.
+  void suspend(Duration time);
   SeededRandom& random() noexcept { return random_; }
 
   /// Runs `work` to its end. Throws what it throws, and std::logic_error when nothing is left that could wake it.

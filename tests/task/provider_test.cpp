@@ -133,6 +133,22 @@ TEST_P(Tasks, KeepToTheTimeThatPassesWhateverTheDateSays) {
   });
 }
 
+TEST_P(Tasks, WhoseTimeIsOverWhileTheMachineSleepsAreCancelledWhenItResumes) {
+  serve({.delay = seconds(5)});
+  with_connection([&]() -> Awaitable<void> {
+    const Timer timer = network.clock().schedule(network.clock().now() + seconds(1), [&] { network.suspend(std::chrono::hours(1)); });
+    Task late = task();
+    late.timeout_ms = 60'000;
+    std::string message;
+    const std::optional<Errc> error = co_await error_of(std::move(late), &message);
+    EXPECT_TRUE(!error || *error == Errc::timed_out) << message;  // whichever of the two is awake first
+    co_await pause(seconds(10));
+    EXPECT_EQ(provider->running(), 0U);
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_EQ(answer.result.status, Status::completed);
+  });
+}
+
 TEST_P(Tasks, WhoseTimeIsOverInTheQueueAreCancelled) {
   serve({seconds(60), 1}, {1, 1});
   with_connection([&]() -> Awaitable<void> {
