@@ -28,7 +28,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -115,6 +115,9 @@ format-check: need-dev  ## Fail if `make format` would change anything
 layering: need-demo  ## Fail on an include, a library or a symbol where it does not belong
 	$(call build,release,$(without-tests),p2p_wire)
 	@scripts/layering
+
+threat-model: need-dev  ## Fail if docs/threat-model.md names limits or tests that are not there
+	@scripts/threat-model
 
 tidy: need-dev  ## Build with clang-tidy
 	$(call build,tidy)

@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-class Crowd : public testing::Test {
+class Throng : public testing::Test {
  protected:
   Awaitable<void> pause(Duration time) { return sleep_until(network.clock(), network.loop(), network.clock().now() + time); }
   /// A channel that says nothing.
@@ -31,7 +31,7 @@ class Crowd : public testing::Test {
   SimNetwork network;
 };
 
-TEST_F(Crowd, OfUnfinishedHandshakesFromOneAddressLosesItsOwnOldest) {
+TEST_F(Throng, OfUnfinishedHandshakesFromOneAddressLosesItsOwnOldest) {
   SimAgent listener(network, listening());
   SimHost& other = network.add_host();
   SimHost& crowd = network.add_host();
@@ -52,7 +52,7 @@ TEST_F(Crowd, OfUnfinishedHandshakesFromOneAddressLosesItsOwnOldest) {
   });
 }
 
-TEST_F(Crowd, OfUnfinishedHandshakesFromManyAddressesLosesTheOldestOfAll) {
+TEST_F(Throng, OfUnfinishedHandshakesFromManyAddressesLosesTheOldestOfAll) {
   SimAgent listener(network, listening());
   SimAgent honest(network, looking());
   SimHost& first = network.add_host();
@@ -96,7 +96,7 @@ class Cut final : public ByteStream {
   std::size_t left_;
 };
 
-TEST_F(Crowd, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
+TEST_F(Throng, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
   SimAgent listener(network, listening());
   SimAgent honest(network, looking());
   SimHost& crowd = network.add_host();
@@ -149,7 +149,7 @@ TEST_F(Crowd, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
   });
 }
 
-TEST_F(Crowd, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
+TEST_F(Throng, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
   AgentOptions options = listening();
   options.max_connections = 4;
   SimAgent listener(network, options);
@@ -181,7 +181,7 @@ TEST_F(Crowd, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
 }
 
 // Handshakes cost more than anything else that a stranger can ask for.
-class Churn : public Crowd {
+class Churn : public Throng {
  protected:
   /// Connects as fast as it can for a while, and counts how often it got through.
   Awaitable<std::size_t> churn(SimAgent& attacker, SimAgent& listener, Duration time) {
@@ -231,7 +231,7 @@ TEST_F(Churn, FromAnAddressThatIsAloneIsNotHeldUp) {
               [&]() -> Awaitable<void> { EXPECT_GT(co_await churn(busy, listener, milliseconds(100)), 2 * most_in(milliseconds(100))); });
 }
 
-TEST_F(Crowd, ThatDoesNotReadWhatItAsksForIsLetGo) {
+TEST_F(Throng, ThatDoesNotReadWhatItAsksForIsLetGo) {
   SimAgent listener(network, listening());
   const std::string endless = "/test/endless/1.0.0";
   listener.agent.handle(endless, [](Stream stream) -> Awaitable<void> {
