@@ -28,7 +28,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance siege bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,10 @@ soak: need-test  ## Run the demo's course REPEAT times, and judge times and what
 endurance: need-test  ## Run providers and requesters for MINUTES, and judge what they hold at the end of each
 	$(call build,release,-DP2P_TESTS=ON,endurance)
 	@build/release/endurance $(MINUTES)
+
+siege: need-dev  ## Attack a provider from other addresses, and judge what a well-behaved peer notices of it
+	$(call build,release,-DP2P_TESTS=ON,p2p-agent)
+	@bench/siege.py
 
 bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and write docs/performance.md; ROUNDS=N
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_agent floor)
