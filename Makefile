@@ -28,7 +28,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance siege bench bench-micro bench-instructions interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance siege bench bench-micro bench-instructions bench-mdns interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -99,6 +99,10 @@ bench-micro: need-dev  ## Time each layer by itself; ONLY=REGEX takes some
 bench-instructions: need-dev  ## Count the instructions of a handshake and a task, and what changed; RECORD=1 writes them down
 	$(call build,release,-DP2P_TESTS=ON,instructions)
 	@scripts/bench-instructions $(if $(RECORD),--record)
+
+bench-mdns: need-dev  ## Let 2 to 1,000 agents discover each other for an hour of virtual time, and judge what they say; AGENTS="10 100" takes less
+	$(call build,release,-DP2P_TESTS=ON,mdns_scale)
+	@bench/mdns.py $(AGENTS)
 
 fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
 	$(call build,fuzz,,fuzz/all)

@@ -20,5 +20,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     fuzz::require(read == said);
   }
+  // What is known to somebody else can be passed on.
+  std::vector<mdns::KnownAnswer> known;
+  for (const mdns::KnownAnswer& each : packet->known) {
+    if (mdns::speakable(each.name)) known.push_back(each);
+  }
+  std::size_t listed = 0;
+  for (const Bytes& written : mdns::encode_query(known)) {
+    for (const mdns::KnownAnswer& each : mdns::decode(written).value().known) {
+      fuzz::require(each.name == known[listed].name && each.ttl == known[listed].ttl);
+      ++listed;
+    }
+  }
+  fuzz::require(listed == known.size());
   return 0;
 }

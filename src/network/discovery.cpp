@@ -5,42 +5,76 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <utility>
 
 namespace p2p {
 namespace {
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr std::uint16_t mdns_port = 5353;
-constexpr seconds first_queries[] = {seconds(0), seconds(1), seconds(3)};
-constexpr seconds later_query{20};  // and up to as much again, at random
+constexpr seconds first_query_interval{1};  // then twice as long each time; RFC 6762 section 5.2
+constexpr seconds query_spacing{1};         // the least, whoever asks
 constexpr seconds interface_check{5};
-constexpr milliseconds answer_delay_least{20};  // so that not everybody answers at once
-constexpr std::uint64_t answer_delay_spread = 100;
-constexpr seconds multicast_interval{1};  // RFC 6762 section 6: at most one multicast of a record a second
-constexpr unsigned announcements = 2;     // at start and when the addresses change, a second apart
+constexpr milliseconds delay_least{20};  // of what many may say at once; RFC 6762 sections 5.2 and 6
+constexpr milliseconds delay_spread{100};
+constexpr milliseconds delay_each_peer{1};           // if that comes to more: what a thousand have to say takes a second
+constexpr milliseconds more_known_answers{400};      // and up to delay_spread more, for the packets behind a truncated one; section 7.2
+constexpr seconds multicast_interval{1};             // section 6: at most one multicast of a record a second
+constexpr unsigned announcements = 2;                // at start and when the addresses change, a second apart
+constexpr int refresh_percent[] = {80, 85, 90, 95};  // of a record's time, each up to refresh_spread later; section 5.2
+constexpr int refresh_spread = 2;
 
 }  // namespace
 
+// What one agent says to the group, once a second at most.
+struct Discovery::Multicasting {
+  std::optional<Time> due;
+  std::optional<Time> given;  // the last time
+};
+
 // One interface and address family.
 struct Discovery::Link {
-  Link(const Environment& environment, Interface interface_of_link, Multicast::Family family_of_link)
-      : interface(std::move(interface_of_link)), family(family_of_link), answer_due(environment.clock, environment.loop) {}
+  Link(const Environment& environment, Interface interface_of_link, Multicast::Family family_of_link, std::uint64_t number_of_link)
+      : interface(std::move(interface_of_link)),
+        family(family_of_link),
+        number(number_of_link),
+        answer_due(environment.clock, environment.loop) {}
 
   Interface interface;
   Multicast::Family family;
+  std::uint64_t number;                   // of no other link before or after
   std::unique_ptr<DatagramSocket> group;  // on port 5353
   std::unique_ptr<DatagramSocket> ephemeral;
   bool closed = false;
   std::size_t running = 0;  // coroutines that look at this link
 
-  Alarm answer_due;
-  std::optional<Time> answer_at;
-  Time answered{};  // the last multicast answer
-  bool meta_asked = false;
-  unsigned announcements_left = 0;
+  // Asking. A question of somebody else's is as good as one's own (RFC 6762 section 7.3).
+  struct Schedule {
+    Time next;
+    Duration interval = first_query_interval;  // to the one behind that
+  };
+  Schedule schedule;
+  std::optional<Schedule> own_schedule;  // what it was before somebody else asked
+  Time asked{};
+  Bytes one_shot;  // what this agent asked and will hear itself, as one of the group
+  std::vector<Bytes> echoes;
+  std::set<std::string> wanted;  // instances that somebody knows and this agent doesn't
+  Time wanted_due = Time::max();
 
+  // Answering
+  Alarm answer_due;
+  Multicasting peers;
+  Multicasting services;
+  std::size_t packets = 1;  // that an announcement takes, each under a name of its own
+  unsigned announcements_left = 0;
+  struct Unfinished {
+    std::size_t unlisted;  // of those packets
+    Time due;
+  };
+  std::map<std::string, Unfinished> unfinished;  // sources whose known answers go on
   struct Budget {
     double tokens;
     Time at;
@@ -61,7 +95,31 @@ struct Discovery::Known {
     bool own_link;
     Time expires;
   };
-  std::set<std::string> names;  // under which it announces itself: one for each packet that its addresses take
+  // An instance under which the peer announces itself on a link: one for each packet that its addresses take.
+  struct Name {
+    std::string text;
+    std::uint64_t link;
+    Time heard;
+    seconds ttl;
+    Time refresh;  // when to ask for it again
+
+    Time expires() const { return heard + ttl; }
+    bool fresh(Time now) const { return now - heard <= ttl / 2; }
+    bool ending(Time now) const {
+      return ttl >= limits::mdns_refresh_ttl && now - heard >= ttl * (refresh_percent[0] - refresh_spread) / 100;
+    }
+    void refresh_behind(Time when, Random& random) {
+      refresh = Time::max();
+      if (ttl < limits::mdns_refresh_ttl) return;
+      const auto percent = [this](int of_ttl) { return microseconds(ttl) * of_ttl / 100; };
+      for (const int due : refresh_percent) {
+        if (heard + percent(due) <= when) continue;
+        refresh = heard + percent(due) + microseconds(random.below(percent(refresh_spread).count()));
+        break;
+      }
+    }
+  };
+  std::vector<Name> names;
   std::vector<Heard> heard;
 
   std::vector<Multiaddr> addresses() const {
@@ -122,30 +180,28 @@ Awaitable<void> Discovery::stop() {
   co_await group_.join();
 }
 
-bool Discovery::watch_interfaces() {
+void Discovery::watch_interfaces() {
   const std::vector<Interface> interfaces = environment_.transport.interfaces();
   for (Link& link : links_) {
     if (std::find(interfaces.begin(), interfaces.end(), link.interface) == interfaces.end()) link.close();
   }
   links_.remove_if([](const Link& link) { return link.closed && link.running == 0; });
-  bool opened = false;
   for (const Interface& interface : interfaces) {
     if (!wanted(interface)) continue;
     const auto has = [&interface](bool six) {
       return std::any_of(interface.addresses.begin(), interface.addresses.end(),
                          [six](const InterfaceAddress& address) { return (address.ip.find(':') != std::string::npos) == six; });
     };
-    if (has(false)) opened = open_link(interface, Multicast::Family::ip4) || opened;
-    if (has(true) && !interface.loopback) opened = open_link(interface, Multicast::Family::ip6) || opened;  // lo has no IPv6 multicast
+    if (has(false)) open_link(interface, Multicast::Family::ip4);
+    if (has(true) && !interface.loopback) open_link(interface, Multicast::Family::ip6);  // lo has no IPv6 multicast
   }
-  return opened;
 }
 
-bool Discovery::open_link(const Interface& interface, Multicast::Family family) {
+void Discovery::open_link(const Interface& interface, Multicast::Family family) {
   for (const Link& link : links_) {
-    if (!link.closed && link.interface == interface && link.family == family) return false;
+    if (!link.closed && link.interface == interface && link.family == family) return;
   }
-  Link& link = links_.emplace_back(environment_, interface, family);
+  Link& link = links_.emplace_back(environment_, interface, family, next_link_++);
   const auto open = [this, &interface](auto make) -> std::unique_ptr<DatagramSocket> {
     try {
       return make();
@@ -159,57 +215,164 @@ bool Discovery::open_link(const Interface& interface, Multicast::Family family) 
   link.ephemeral = open([&] { return environment_.multicast.open_ephemeral(interface, family); });
   if (link.group == nullptr && link.ephemeral == nullptr) {
     links_.pop_back();
-    return false;
+    return;
   }
   if (link.group) group_.spawn(hear(link, *link.group));
   if (link.ephemeral) group_.spawn(hear(link, *link.ephemeral));
   link.running = (link.group ? 1U : 0U) + (link.ephemeral ? 1U : 0U);
   if (options_.announce) {
     link.announcements_left = announcements;
-    link.answer_at = environment_.clock.now();
+    link.peers.due = environment_.clock.now();
     ++link.running;
-    group_.spawn(announce_when_due(link));
+    group_.spawn(answer_when_due(link));
   }
-  ask(link);
-  return true;
+  ask_once(link);
+  link.schedule.next = environment_.clock.now() + jitter();
+}
+
+Duration Discovery::jitter() {
+  const microseconds spread = std::max<microseconds>(delay_spread, delay_each_peer * static_cast<std::int64_t>(known_.size()));
+  return delay_least + microseconds(environment_.random.below(static_cast<std::uint64_t>(spread.count())));
+}
+
+// Asking
+
+void Discovery::ask_once(Link& link) {
+  if (!link.ephemeral) return;
+  link.one_shot = mdns::encode_one_shot_query(static_cast<std::uint16_t>(environment_.random.below(1 << 16)));
+  link.ephemeral->send_to_group(link.one_shot);
 }
 
 void Discovery::ask(Link& link) {
-  const Bytes query = mdns::encode_query();
-  if (link.group) link.group->send_to_group(query);
-  if (link.ephemeral) link.ephemeral->send_to_group(query);
+  if (link.group) {
+    link.echoes = mdns::encode_query(known_answers(link));
+    for (const Bytes& packet : link.echoes) link.group->send_to_group(packet);
+  } else {
+    ask_once(link);
+  }
+  asked(link);
+}
+
+void Discovery::ask_for_wanted(Link& link) {
+  const std::vector<std::string> names(link.wanted.begin(), link.wanted.end());
+  if (!names.empty() && link.group) link.group->send_to_group(mdns::encode_instance_query(names));
+  link.wanted.clear();
+  link.wanted_due = Time::max();
+}
+
+// Somebody has asked this link: there is time until the next question, and whoever was about to be asked for is being asked for.
+void Discovery::asked(Link& link) {
+  const Time now = environment_.clock.now();
+  link.asked = now;
+  link.schedule.next = now + link.schedule.interval + jitter();
+  link.schedule.interval = std::min<Duration>(2 * link.schedule.interval, limits::mdns_query_interval);
+  for (auto& [id, known] : known_) {
+    for (Known::Name& name : known.names) {
+      const Time soon = now + name.ttl * refresh_spread / 100;
+      if (name.link == link.number && name.refresh <= soon) name.refresh_behind(soon, environment_.random);
+    }
+  }
+}
+
+// Asks again as at the start, but for the first question.
+void Discovery::ask_soon() {
+  for (Link& link : links_) {
+    link.schedule.interval = first_query_interval;
+    link.schedule.next = std::min(link.schedule.next, environment_.clock.now() + query_spacing + jitter());
+  }
+  asking_.notify();
+}
+
+void Discovery::refresh() {
+  const Time now = environment_.clock.now();
+  refresh_due_ = Time::max();
+  for (auto& [id, known] : known_) {
+    for (Known::Name& name : known.names) {
+      if (name.refresh <= now) {
+        for (Link& link : links_) {
+          if (link.number == name.link) link.schedule.next = std::min(link.schedule.next, link.asked + query_spacing);
+        }
+        name.refresh_behind(now, environment_.random);
+      }
+      refresh_due_ = std::min(refresh_due_, name.refresh);
+    }
+  }
 }
 
 Awaitable<void> Discovery::keep_asking() {
-  Time start = environment_.clock.now();
-  Time next_query = start + first_queries[1];  // open_link asked first
-  Time next_check = start + interface_check;
-  std::size_t asked = 1;
+  Time next_check = environment_.clock.now() + interface_check;
   while (!stopping_) {
-    asking_.set(std::min(next_query, next_check));
-    co_await asking_.wait();
-    if (stopping_) break;
     const Time now = environment_.clock.now();
     if (now >= next_check) {
       next_check = now + interface_check;
-      if (watch_interfaces()) {  // a new link is asked as often as the first ones were
-        start = now;
-        asked = 1;
-        next_query = start + first_queries[1];
-      }
+      watch_interfaces();
     }
-    if (now < next_query) continue;
+    if (now >= refresh_due_) refresh();
+    Time next = std::min(next_check, refresh_due_);
     for (Link& link : links_) {
-      if (!link.closed) ask(link);
+      if (link.closed) continue;
+      if (now >= link.schedule.next) ask(link);
+      if (now >= link.wanted_due) ask_for_wanted(link);
+      next = std::min({next, link.schedule.next, link.wanted_due});
     }
-    ++asked;
-    if (asked < std::size(first_queries)) {
-      next_query = start + first_queries[asked];
-    } else {
-      next_query = now + later_query + milliseconds(environment_.random.below(milliseconds(later_query).count()));
-    }
+    asking_.set(next);
+    co_await asking_.wait();
   }
   asking_.clear();
+}
+
+// Whoever is known for more than half of its time still, and this agent itself if the group has heard it lately.
+std::vector<mdns::KnownAnswer> Discovery::known_answers(const Link& link) const {
+  const Time now = environment_.clock.now();
+  std::vector<mdns::KnownAnswer> answers;
+  const auto add = [&](const std::string& name, Time expires) {
+    answers.push_back({name, std::chrono::duration_cast<seconds>(expires - now)});
+  };
+  if (link.peers.given && now - *link.peers.given <= limits::mdns_ttl / 2) {
+    for (std::size_t i = 0; i < link.packets; ++i) add(mdns::instance_name(name_, i), *link.peers.given + limits::mdns_ttl);
+  }
+  for (const auto& [id, known] : known_) {
+    for (const Known::Name& name : known.names) {
+      if (name.link == link.number && name.fresh(now) && mdns::speakable(name.text)) add(name.text, name.expires());
+    }
+  }
+  return answers;
+}
+
+bool Discovery::knows(const Link& link, const std::string& name) const {
+  const auto at = names_.find(name);
+  if (at == names_.end()) return false;
+  const auto known = known_.find(at->second);
+  if (known == known_.end()) return false;
+  const std::vector<Known::Name>& names = known->second.names;
+  const Time now = environment_.clock.now();
+  return std::any_of(names.begin(), names.end(), [&](const Known::Name& one) {
+    return one.link == link.number && one.text == name && !one.ending(now);  // who asks so does not have that one answer
+  });
+}
+
+void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Packet& query) {
+  for (const std::string& name : query.asks_for) link.wanted.erase(name);
+  if (query.asks_for_peers && (datagram.source_port == mdns_port || !query.wants_unicast)) {  // the group will hear the answers
+    link.own_schedule = link.schedule;
+    asked(link);
+  }
+  const Time now = environment_.clock.now();
+  for (const mdns::KnownAnswer& each : query.known) {
+    if (!mdns::speakable(each.name) || knows(link, each.name) || is_own(link, each.name) || link.wanted.contains(each.name)) continue;
+    if (link.wanted.size() < limits::mdns_wanted) {
+      link.wanted.insert(each.name);
+      if (link.wanted_due == Time::max()) {
+        link.wanted_due = now + jitter();
+        asking_.notify();
+      }
+    } else if (link.own_schedule) {
+      // Too much is new here: that question was not as good as one's own.
+      link.schedule = *std::exchange(link.own_schedule, std::nullopt);
+      link.schedule.next = std::max(link.schedule.next, now + jitter());
+      asking_.notify();
+    }
+  }
 }
 
 Awaitable<void> Discovery::hear(Link& link, DatagramSocket& socket) {
@@ -225,15 +388,25 @@ void Discovery::on_datagram(Link& link, const Datagram& datagram) {
   const Result<mdns::Packet> packet = mdns::decode(datagram.bytes);
   if (!packet) return;  // whoever sent it, the others are still heard
   if (!packet->response) {
-    on_query(link, datagram, *packet);
+    if (!on_link(link.interface, datagram.source_ip)) return;
+    if (datagram.bytes == link.one_shot) return link.one_shot.clear();
+    const auto echo = std::find(link.echoes.begin(), link.echoes.end(), datagram.bytes);
+    if (echo == link.echoes.end())
+      on_question(link, datagram, *packet);
+    else
+      link.echoes.erase(echo);
+    if (options_.announce) answer(link, datagram, *packet);
     return;
   }
+  if (packet->tells_services) link.services.due.reset();  // who asked has the answer (RFC 6762 section 7.4)
   for (const mdns::Peer& peer : packet->peers) on_peer(link, peer);
   for (const std::string& name : packet->gone) {
-    const auto at = std::find_if(known_.begin(), known_.end(), [&name](const auto& entry) { return entry.second.names.contains(name); });
-    if (at != known_.end()) forget(PeerId(at->first));
+    const auto at = names_.find(name);
+    if (at != names_.end()) drop(at->second);
   }
 }
+
+// Answering
 
 bool Discovery::may_answer(Link& link, const std::string& source) {
   constexpr double most = limits::mdns_unicast_rate;
@@ -250,35 +423,84 @@ bool Discovery::may_answer(Link& link, const std::string& source) {
   return true;
 }
 
-void Discovery::on_query(Link& link, const Datagram& datagram, const mdns::Packet& query) {
-  if (!options_.announce || (!query.asks_for_peers && !query.asks_for_services) || !on_link(link.interface, datagram.source_ip)) return;
-  if (query.asks_for_peers && datagram.source_port != mdns_port && link.group && may_answer(link, datagram.source_ip)) {
-    const Bytes answer = mdns::encode_unicast_response(announcement(link), query.id);
-    if (!answer.empty()) link.group->send_to(answer, datagram.source_ip, datagram.source_port);
+bool Discovery::is_own(const Link& link, const std::string& name) const {
+  for (std::size_t i = 0; i < link.packets; ++i) {
+    if (name == mdns::instance_name(name_, i)) return true;
   }
-  link.meta_asked = link.meta_asked || query.asks_for_services;
-  if (!link.answer_at) {
-    const Time soon = environment_.clock.now() + answer_delay_least + milliseconds(environment_.random.below(answer_delay_spread));
-    link.answer_at = std::max(soon, link.answered + multicast_interval);
-    link.answer_due.set(*link.answer_at);
-  }
+  return false;
 }
 
-Awaitable<void> Discovery::announce_when_due(Link& link) {
+void Discovery::plan(Link& link, Multicasting& what, Time when) {
+  if (what.given) when = std::max(when, *what.given + multicast_interval);
+  if (!what.due || when < *what.due) what.due = when;
+  link.answer_due.notify();
+}
+
+void Discovery::answer(Link& link, const Datagram& datagram, const mdns::Packet& query) {
+  const std::string& source = datagram.source_ip;
+  const Time now = environment_.clock.now();
+  const auto listed = static_cast<std::size_t>(std::count_if(query.known.begin(), query.known.end(), [&](const mdns::KnownAnswer& each) {
+    return each.ttl >= limits::mdns_ttl / 2 && is_own(link, each.name);
+  }));
+  const auto unfinished = link.unfinished.find(source);
+  std::size_t unlisted = link.packets;
+  if (query.asks_for_peers) {
+    bool answered = listed >= unlisted;  // it knows this agent
+    if (!answered && datagram.source_port != mdns_port && link.group && may_answer(link, source)) {
+      const Bytes packet = mdns::encode_unicast_response(announcement(link), query);
+      if (!packet.empty()) link.group->send_to(packet, source, datagram.source_port);
+      answered = query.wants_unicast;  // whoever does not say so may not read that port at all: rust does not
+    }
+    if (answered) {
+      if (unfinished != link.unfinished.end()) link.unfinished.erase(unfinished);
+      unlisted = 0;
+    }
+  } else if (unfinished != link.unfinished.end()) {
+    unlisted = unfinished->second.unlisted;
+    link.unfinished.erase(unfinished);
+  } else {
+    unlisted = 0;
+  }
+  if (unlisted > listed) {
+    if (query.truncated && link.unfinished.size() < limits::mdns_unfinished) {
+      const milliseconds patience = more_known_answers + milliseconds(environment_.random.below(delay_spread.count()));
+      link.unfinished.insert_or_assign(source, Link::Unfinished{unlisted - listed, now + patience});
+      link.answer_due.notify();
+    } else {
+      plan(link, link.peers, now + jitter());
+    }
+  }
+  const auto own = [&](const std::string& name) { return is_own(link, name); };
+  if (std::any_of(query.asks_for.begin(), query.asks_for.end(), own)) plan(link, link.peers, now + jitter());
+  if (query.asks_for_services) plan(link, link.services, now + jitter());
+}
+
+Awaitable<void> Discovery::answer_when_due(Link& link) {
   while (!link.closed) {
     const Time now = environment_.clock.now();
-    if (!link.answer_at || now < *link.answer_at) {
-      if (link.answer_at) link.answer_due.set(*link.answer_at);
-      co_await link.answer_due.wait();
-      continue;
+    std::erase_if(link.unfinished, [&](const auto& entry) {
+      const bool over = entry.second.due <= now;
+      if (over) plan(link, link.peers, now);
+      return over;
+    });
+    if (link.peers.due && *link.peers.due <= now) {
+      const std::vector<Bytes> packets = mdns::encode_response(announcement(link));
+      link.packets = std::max<std::size_t>(1, packets.size());
+      for (const Bytes& packet : packets) {
+        if (link.group) link.group->send_to_group(packet);
+      }
+      link.peers = {std::nullopt, now};
+      link.unfinished.clear();
+      if (link.announcements_left > 0 && --link.announcements_left > 0) plan(link, link.peers, now);
     }
-    if (link.group) {
-      for (const Bytes& packet : mdns::encode_response(announcement(link))) link.group->send_to_group(packet);
-      if (std::exchange(link.meta_asked, false)) link.group->send_to_group(mdns::encode_meta_response());
+    if (link.services.due && *link.services.due <= now) {
+      if (link.group) link.group->send_to_group(mdns::encode_meta_response());
+      link.services = {std::nullopt, now};
     }
-    link.answered = now;
-    link.answer_at.reset();
-    if (link.announcements_left > 0 && --link.announcements_left > 0) link.answer_at = now + multicast_interval;
+    Time next = std::min(link.peers.due.value_or(Time::max()), link.services.due.value_or(Time::max()));
+    for (const auto& [source, unfinished] : link.unfinished) next = std::min(next, unfinished.due);
+    if (next != Time::max()) link.answer_due.set(next);
+    co_await link.answer_due.wait();
   }
   link.answer_due.clear();
   --link.running;
@@ -290,7 +512,8 @@ mdns::Announcement Discovery::announcement(const Link& link) const {
 
 void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
   if (peer.id == self_) return;
-  if (peer.ttl == seconds(0)) return forget(peer.id);
+  link.wanted.erase(peer.name);
+  if (peer.ttl == seconds(0)) return drop(peer.id);
   const Time now = environment_.clock.now();
   std::vector<Known::Heard> heard;
   for (const Multiaddr& address : peer.addresses) {
@@ -322,10 +545,10 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
     // Full: whoever would be forgotten first makes room.
     const auto oldest = std::min_element(known_.begin(), known_.end(),
                                          [](const auto& a, const auto& b) { return a.second.expires() < b.second.expires(); });
-    forget(PeerId(oldest->first));
+    drop(oldest->first);
   }
   Known& known = known_[peer.id];
-  if (known.names.size() < limits::mdns_addresses) known.names.insert(peer.name);
+  on_name(link, known, peer);
   bool news = false;
   for (Known::Heard& one : heard) {
     const auto at = std::find_if(known.heard.begin(), known.heard.end(), [&one](const auto& old) { return old.address == one.address; });
@@ -337,25 +560,57 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
       news = true;
     }
   }
-  expiring_.notify();
+  if (news && now + peer.ttl < expiry_due_) {
+    expiry_due_ = now + peer.ttl;
+    expiring_.notify();
+  }
   if (news) observer_.found(peer.id, known.addresses());
+}
+
+void Discovery::on_name(Link& link, Known& known, const mdns::Peer& peer) {
+  // A name that is not the service's instance is rust's, who has another one in each packet: the last one stands for all.
+  const bool passing = !mdns::speakable(peer.name);
+  auto name = std::find_if(known.names.begin(), known.names.end(), [&](const Known::Name& one) {
+    return one.link == link.number && (one.text == peer.name || (passing && !mdns::speakable(one.text)));
+  });
+  if (name == known.names.end()) {
+    if (known.names.size() == limits::mdns_addresses) return;
+    name = known.names.insert(name, {peer.name, link.number, {}, {}, {}});
+  }
+  const Time now = environment_.clock.now();
+  if (name->expires() > now + peer.ttl) return;
+  if (name->text != peer.name) names_.erase(std::exchange(name->text, peer.name));
+  names_.insert_or_assign(peer.name, peer.id);
+  name->heard = now;
+  name->ttl = peer.ttl;
+  name->refresh_behind(now, environment_.random);
+  if (name->refresh < refresh_due_) {
+    refresh_due_ = name->refresh;
+    asking_.notify();
+  }
 }
 
 Awaitable<void> Discovery::expire() {
   while (!stopping_) {
     const Time now = environment_.clock.now();
-    std::vector<PeerId> over;
-    std::optional<Time> next;
-    for (auto& [id, known] : known_) {
-      std::erase_if(known.heard, [now](const Known::Heard& one) { return one.expires <= now; });
-      if (known.heard.empty()) {
-        over.push_back(id);
-        continue;
+    if (now >= expiry_due_) {
+      expiry_due_ = Time::max();
+      std::vector<PeerId> over;
+      for (auto& [id, known] : known_) {
+        std::erase_if(known.heard, [now](const Known::Heard& one) { return one.expires <= now; });
+        if (known.heard.empty()) over.push_back(id);
+        std::erase_if(known.names, [this, now](const Known::Name& name) {
+          if (name.expires() > now) return false;
+          names_.erase(name.text);
+          return true;
+        });
+        for (const Known::Name& name : known.names) names_.try_emplace(name.text, id);  // on another link it is still known
+        for (const Known::Heard& one : known.heard) expiry_due_ = std::min(expiry_due_, one.expires);
       }
-      for (const Known::Heard& one : known.heard) next = next ? std::min(*next, one.expires) : one.expires;
+      for (const PeerId& id : over) drop(id);
+      if (!over.empty() && known_.empty()) ask_soon();
     }
-    for (const PeerId& id : over) forget(id);
-    if (next) expiring_.set(*next);
+    if (expiry_due_ != Time::max()) expiring_.set(expiry_due_);
     co_await expiring_.wait();
   }
   expiring_.clear();
@@ -373,8 +628,18 @@ std::vector<PeerId> Discovery::peers() const {
 }
 
 void Discovery::forget(const PeerId& peer) {
+  if (!known_.contains(peer)) return;
+  drop(peer);
+  ask_soon();  // it may be there all the same (RFC 6762 section 10.4)
+}
+
+void Discovery::drop(const PeerId& peer) {
   const PeerId id = peer;  // it may live in what is erased
-  if (known_.erase(id) > 0) observer_.gone(id);
+  const auto at = known_.find(id);
+  if (at == known_.end()) return;
+  for (const Known::Name& name : at->second.names) names_.erase(name.text);
+  known_.erase(at);
+  observer_.gone(id);
 }
 
 std::string Discovery::links() const {

@@ -1,8 +1,9 @@
 #pragma once
 // mDNS peer discovery: asks every link who is there, answers who asks, and keeps what was heard until its time is over.
 //
-// One socket on port 5353 for each interface and address family hears the group; another one on a port of its own asks as well, so that
-// whoever answers by unicast is heard within a round trip (docs/wire.md).
+// One socket on port 5353 for each interface and address family hears the group and asks it; another one on a port of its own asks first,
+// so that whoever runs answers by unicast and is heard within a round trip. However many there are on a link, one asks and the others
+// listen, and only who is not known to it answers (docs/wire.md).
 
 #include "network/transport.hpp"
 #include "wire/mdns.hpp"
@@ -49,21 +50,38 @@ class Discovery {
  private:
   struct Link;
   struct Known;
+  struct Multicasting;
 
   bool wanted(const Interface& interface) const;
-  /// True when a link was opened.
-  bool watch_interfaces();
-  bool open_link(const Interface& interface, Multicast::Family family);
+  void watch_interfaces();
+  void open_link(const Interface& interface, Multicast::Family family);
   Awaitable<void> hear(Link& link, DatagramSocket& socket);
-  Awaitable<void> announce_when_due(Link& link);
+  void on_datagram(Link& link, const Datagram& datagram);
+
+  // Asking, and knowing
   Awaitable<void> keep_asking();
   Awaitable<void> expire();
+  void ask_once(Link& link);
   void ask(Link& link);
-  void on_datagram(Link& link, const Datagram& datagram);
-  void on_query(Link& link, const Datagram& datagram, const mdns::Packet& query);
+  void ask_for_wanted(Link& link);
+  void asked(Link& link);
+  void ask_soon();
+  void refresh();
+  void on_question(Link& link, const Datagram& datagram, const mdns::Packet& query);
   void on_peer(Link& link, const mdns::Peer& peer);
+  void on_name(Link& link, Known& known, const mdns::Peer& peer);
+  void drop(const PeerId& peer);
+  std::vector<mdns::KnownAnswer> known_answers(const Link& link) const;
+  bool knows(const Link& link, const std::string& name) const;
+
+  // Answering
+  Awaitable<void> answer_when_due(Link& link);
+  void answer(Link& link, const Datagram& datagram, const mdns::Packet& query);
   bool may_answer(Link& link, const std::string& source);
+  bool is_own(const Link& link, const std::string& name) const;
+  void plan(Link& link, Multicasting& what, Time when);
   mdns::Announcement announcement(const Link& link) const;
+  Duration jitter();
 
   const Environment environment_;
   const PeerId self_;
@@ -73,7 +91,12 @@ class Discovery {
   const std::string name_;
   std::string problem_;  // why a socket could not be had
   std::list<Link> links_;
+  std::uint64_t next_link_ = 0;
   std::unordered_map<PeerId, Known> known_;
+  std::unordered_map<std::string, PeerId> names_;  // of the instances under which they announce themselves
+  // Nothing is due before; more than one may have been put off since.
+  Time refresh_due_ = Time::max();
+  Time expiry_due_ = Time::max();
   bool stopping_ = false;
   Alarm asking_;
   Alarm expiring_;

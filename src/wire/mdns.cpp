@@ -17,15 +17,23 @@ namespace p2p::mdns {
 namespace {
 
 constexpr std::string_view local_domain = ".local";
+constexpr std::string_view instance_suffix = "._p2p._udp.local";
+static_assert(instance_suffix.substr(1) == service_name);
 constexpr std::string_view address_key = "dnsaddr=";
 constexpr std::string_view name_alphabet = "0123456789abcdefghijklmnopqrstuvwxyz";
+constexpr std::string_view label_alphabet = "0123456789abcdefghijklmnopqrstuvwxyz-_";
 constexpr std::size_t name_size = 32;
 
 constexpr std::size_t header_size = 12;
 constexpr std::size_t max_name = 255;      // bytes, RFC 1035 section 3.1
 constexpr std::size_t max_pointers = 128;  // followed in one name, which has at most 127 labels
 constexpr std::uint16_t class_in = 1;
-constexpr std::uint16_t cache_flush = 0x8000;  // RFC 6762 section 10.2; in a question it asks for a unicast answer
+constexpr std::uint16_t cache_flush = 0x8000;  // RFC 6762 section 10.2
+constexpr std::uint16_t unicast = 0x8000;      // the same bit in a question, section 5.4
+// Bytes of a known answer: a pointer for its owner, ten of numbers, the name's label behind its length, and a pointer for the rest. The
+// first one in a packet without a question has its owner's name in full.
+constexpr std::size_t known_answer_overhead = 2 + 10 + 1 + 2;
+constexpr std::size_t query_size = 33;
 
 struct Free {
   void operator()(ldns_rdf* data) const noexcept { ldns_rdf_deep_free(data); }
@@ -67,8 +75,10 @@ class Writer {
     ldns_pkt_set_aa(packet_.get(), true);
   }
 
-  void question(std::string_view name) {
-    ldns_rr* const question = add(LDNS_SECTION_QUESTION, name, LDNS_RR_TYPE_PTR, class_in, {});
+  void truncated() { ldns_pkt_set_tc(packet_.get(), true); }
+
+  void question(std::string_view name, ldns_rr_type type = LDNS_RR_TYPE_PTR, std::uint16_t class_ = class_in) {
+    ldns_rr* const question = add(LDNS_SECTION_QUESTION, name, type, class_, {});
     ldns_rr_set_question(question, true);
   }
 
@@ -136,7 +146,7 @@ struct Form {
 };
 
 Bytes encode_hosts(const Form& form, std::span<const Host> hosts) {
-  const std::string instance = form.name + "." + std::string(service_name);
+  const std::string instance = instance_name(form.name);
   const std::string target = form.name + std::string(local_domain);
   Writer writer(form.answers.value_or(0));
   writer.response();
@@ -237,13 +247,25 @@ Owned<ldns_rr> parse(ByteView packet, const Place& place, ldns_pkt_section secti
   return Owned<ldns_rr>(record);
 }
 
-/// In lower case, without the dot at the end; unusual bytes as \ddd.
-std::string text_of(ldns_rdf* name) {
-  ldns_dname2canonical(name);
-  const Owned<char> text = owned(ldns_rdf2str(name));
-  std::string result = text.get();
-  if (result.ends_with('.')) result.pop_back();
-  return result;
+/// In lower case, without the dot at the end; unusual bytes, a dot inside a label too, as \ddd. ldns's own way takes half the time that a
+/// packet does.
+std::string text_of(const ldns_rdf* name) {
+  std::string text;
+  const std::uint8_t* at = ldns_rdf_data(name);
+  while (const std::size_t size = *at++) {
+    if (!text.empty()) text += '.';
+    for (const std::uint8_t byte : std::span(at, size)) {
+      const char lower = byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + ('a' - 'A')) : static_cast<char>(byte);
+      if (byte > ' ' && byte < 0x7f && byte != '.' && byte != '\\') {
+        text += lower;
+      } else {
+        text += '\\';
+        for (const int digit : {byte / 100, byte / 10 % 10, byte % 10}) text += static_cast<char>('0' + digit);
+      }
+    }
+    at += size;
+  }
+  return text;
 }
 
 Peer& peer_of(std::vector<Peer>& peers, const PeerId& id, const std::string& name, std::chrono::seconds ttl) {
@@ -271,8 +293,14 @@ void read_addresses(const ldns_rr& record, const std::string& owner, std::chrono
 
 void read_question(ldns_rr& question, Packet& packet) {
   const std::string name = text_of(ldns_rr_owner(&question));
-  packet.asks_for_peers = packet.asks_for_peers || name == service_name;
-  packet.asks_for_services = packet.asks_for_services || name == meta_service_name;
+  if (name == service_name) {
+    packet.asks_for_peers = true;
+    packet.wants_unicast = packet.wants_unicast || (ldns_rr_get_class(&question) & unicast) != 0;
+  } else if (name == meta_service_name) {
+    packet.asks_for_services = true;
+  } else if (name.ends_with(instance_suffix)) {
+    packet.asks_for.push_back(name);
+  }
 }
 
 void read_record(ldns_rr& record, Packet& packet) {
@@ -281,8 +309,13 @@ void read_record(ldns_rr& record, Packet& packet) {
   const std::chrono::seconds ttl = std::min(std::chrono::seconds(ldns_rr_ttl(&record)), limits::mdns_ttl_max);
   if (ldns_rr_get_type(&record) == LDNS_RR_TYPE_TXT) {
     read_addresses(record, owner, ttl, packet.peers);
-  } else if (owner == service_name && ttl.count() == 0) {
-    packet.gone.push_back(text_of(ldns_rr_rdf(&record, 0)));
+  } else if (owner == meta_service_name) {
+    packet.tells_services = packet.tells_services || packet.response;
+  } else if (owner == service_name) {
+    if (!packet.response)
+      packet.known.push_back({text_of(ldns_rr_rdf(&record, 0)), ttl});
+    else if (ttl.count() == 0)
+      packet.gone.push_back(text_of(ldns_rr_rdf(&record, 0)));
   }
 }
 
@@ -294,9 +327,51 @@ std::string random_name(Random& random) {
   return name;
 }
 
+std::string instance_name(const std::string& name, std::size_t number) { return counted_up(name, number) + std::string(instance_suffix); }
+
+bool speakable(std::string_view name) noexcept {
+  if (!name.ends_with(instance_suffix)) return false;
+  const std::string_view label = name.substr(0, name.size() - instance_suffix.size());
+  return !label.empty() && label.size() <= LDNS_MAX_LABELLEN && label.find_first_not_of(label_alphabet) == label.npos;
+}
+
 Bytes encode_query(std::uint16_t id) {
   Writer writer(id);
   writer.question(service_name);
+  return writer.encode();
+}
+
+Bytes encode_one_shot_query(std::uint16_t id) {
+  Writer writer(id);
+  writer.question(service_name, LDNS_RR_TYPE_PTR, class_in | unicast);
+  return writer.encode();
+}
+
+std::vector<Bytes> encode_query(std::span<const KnownAnswer> known) {
+  std::vector<Bytes> packets;
+  do {
+    Writer writer(0);
+    if (packets.empty()) writer.question(service_name);
+    for (std::size_t size = query_size; !known.empty(); known = known.subspan(1)) {
+      const KnownAnswer& each = known.front();
+      assert(speakable(each.name));
+      size += known_answer_overhead + each.name.size() - instance_suffix.size();
+      if (size > limits::mdns_packet_out) break;
+      writer.record(LDNS_SECTION_ANSWER, service_name, LDNS_RR_TYPE_PTR, class_in, each.ttl, name_data(each.name));
+    }
+    if (!known.empty()) writer.truncated();
+    packets.push_back(writer.encode());
+  } while (!known.empty());
+  return packets;
+}
+
+Bytes encode_instance_query(std::span<const std::string> names) {
+  assert(names.size() <= limits::mdns_wanted);
+  Writer writer(0);
+  for (const std::string& name : names) {
+    assert(speakable(name));
+    writer.question(name, LDNS_RR_TYPE_ANY);
+  }
   return writer.encode();
 }
 
@@ -310,11 +385,12 @@ std::vector<Bytes> encode_response(const Announcement& announcement) {
   return packets;
 }
 
-Bytes encode_unicast_response(const Announcement& announcement, std::uint16_t query_id) {
+Bytes encode_unicast_response(const Announcement& announcement, const Packet& query) {
   const std::vector<Host> hosts = hosts_of(announcement);
   if (hosts.empty()) return {};
   std::span<const Host> rest = hosts;
-  return encode_fitting({announcement.name, std::min(announcement.ttl, limits::mdns_legacy_ttl), class_in, query_id}, rest);
+  const std::chrono::seconds ttl = query.wants_unicast ? announcement.ttl : std::min(announcement.ttl, limits::mdns_legacy_ttl);
+  return encode_fitting({announcement.name, ttl, class_in, query.id}, rest);
 }
 
 Bytes encode_meta_response() {
@@ -332,6 +408,7 @@ Result<Packet> decode(ByteView packet) {
   Packet decoded;
   decoded.id = load_u16(&packet[0]);
   decoded.response = (flags & 0x8000) != 0;
+  decoded.truncated = !decoded.response && (flags & 0x0200) != 0;
 
   constexpr ldns_pkt_section sections[] = {LDNS_SECTION_QUESTION, LDNS_SECTION_ANSWER, LDNS_SECTION_AUTHORITY, LDNS_SECTION_ADDITIONAL};
   std::size_t records = 0;
@@ -344,9 +421,10 @@ Result<Packet> decode(ByteView packet) {
       TRY_ASSIGN(const Place place, place_of(packet, at, section));
       at = place.end;
       const bool question = section == LDNS_SECTION_QUESTION;
-      if (question == decoded.response || section == LDNS_SECTION_AUTHORITY)
-        continue;  // queries carry known answers, responses no questions
-      if (!question && place.type != LDNS_RR_TYPE_PTR && place.type != LDNS_RR_TYPE_TXT) continue;
+      if (section == LDNS_SECTION_AUTHORITY) continue;
+      // Responses carry no questions; what queries carry besides is known answers.
+      if (decoded.response ? question : section == LDNS_SECTION_ADDITIONAL) continue;
+      if (!question && place.type != LDNS_RR_TYPE_PTR && (place.type != LDNS_RR_TYPE_TXT || !decoded.response)) continue;
       const Owned<ldns_rr> record = parse(packet, place, section);
       if (record == nullptr) continue;
       if (question)

@@ -22,13 +22,13 @@ class SimNetwork::SimClock final : public Clock {
   }
   std::unique_ptr<Pending> schedule(Time when, std::function<void()> call) override {
     auto held = std::make_shared<std::function<void()>>(std::move(call));
-    due_.push({std::max(when, now_), next_++, held});
+    due_.push({std::max(when, now_), next_++, held, nullptr});
     return std::make_unique<PendingCall>(std::move(held));
   }
   /// The same, never taken back.
   void at(Time when, std::function<void()> call) {
-    kept_.push_back(std::make_shared<std::function<void()>>(std::move(call)));
-    due_.push({std::max(when, now_), next_++, kept_.back()});
+    auto held = std::make_shared<std::function<void()>>(std::move(call));
+    due_.push({std::max(when, now_), next_++, held, held});
   }
   /// Makes the next call that is due; false when there is none.
   bool advance() {
@@ -38,7 +38,6 @@ class SimNetwork::SimClock final : public Clock {
       if (const auto call = next.call.lock()) {
         now_ = std::max(now_, next.when);
         const std::function<void()> held = *call;
-        std::erase(kept_, call);
         held();
         return true;
       }
@@ -55,6 +54,7 @@ class SimNetwork::SimClock final : public Clock {
     Time when;
     std::uint64_t order;
     std::weak_ptr<std::function<void()>> call;
+    std::shared_ptr<std::function<void()>> kept;  // when nobody else does
     bool operator<(const Due& other) const { return std::pair(when, order) > std::pair(other.when, other.order); }
   };
 
@@ -64,7 +64,6 @@ class SimNetwork::SimClock final : public Clock {
   std::chrono::hours date_set_{0};
   std::uint64_t next_ = 0;
   std::priority_queue<Due> due_;
-  std::vector<std::shared_ptr<std::function<void()>>> kept_;
 };
 
 namespace {
@@ -311,17 +310,26 @@ class SimSocket final : public DatagramSocket {
  private:
   template <class Wanted>
   void deliver(ByteView bytes, Wanted wanted) {
-    const Datagram datagram{Bytes(bytes.begin(), bytes.end()), socket_->ip, socket_->port};
+    SimNetwork& network = state_->network;
+    ++network.datagrams;
+    network.datagram_bytes += bytes.size();
+    std::vector<std::weak_ptr<SimNetwork::State::Socket>> receivers;
     for (const auto& weak : state_->sockets) {
       const auto socket = weak.lock();
       if (!socket || !wanted(*socket)) continue;
-      state_->clock.at(state_->clock.now() + state_->network.latency, [state = state_, from = socket_->ip, weak, datagram] {
-        const auto to = weak.lock();
-        if (!to || to->closed || (from != to->ip && !state->reachable(from, to->ip))) return;
-        to->waiting.push_back(datagram);
-        to->incoming.notify();
-      });
+      const bool lost = network.datagrams_lost > 0 && socket != socket_ && network.random().below(1000) < network.datagrams_lost;
+      if (!lost) receivers.push_back(weak);
     }
+    state_->clock.at(state_->clock.now() + network.latency,
+                     [state = state_, receivers = std::move(receivers),
+                      datagram = Datagram{Bytes(bytes.begin(), bytes.end()), socket_->ip, socket_->port}] {
+                       for (const auto& weak : receivers) {
+                         const auto to = weak.lock();
+                         if (!to || to->closed || (datagram.source_ip != to->ip && !state->reachable(datagram.source_ip, to->ip))) continue;
+                         to->waiting.push_back(datagram);
+                         to->incoming.notify();
+                       }
+                     });
   }
 
   std::shared_ptr<SimNetwork::State> state_;
@@ -342,7 +350,7 @@ void SimNetwork::suspend(Duration time) { clock_->now_ += time; }
 Clock& SimNetwork::clock() noexcept { return *clock_; }
 
 SimHost& SimNetwork::add_host() {
-  const std::string ip = "10.0.0." + std::to_string(hosts_.size() + 1);
+  const std::string ip = "10.0." + std::to_string(hosts_.size() / 250) + "." + std::to_string(hosts_.size() % 250 + 1);
   hosts_.push_back(std::make_unique<SimHost>(*this, state_, ip, random_.below(UINT64_MAX)));
   return *hosts_.back();
 }
@@ -402,7 +410,7 @@ std::unique_ptr<Listener> SimHost::listen(const Multiaddr& address) {
   return std::make_unique<SimListener>(std::move(shared), Multiaddr::tcp(ip_, port).value());
 }
 
-std::vector<Interface> SimHost::interfaces() { return {{"eth0", 2, false, {{ip_, 24}}}}; }
+std::vector<Interface> SimHost::interfaces() { return {{"eth0", 2, false, {{ip_, 16}}}}; }
 
 std::unique_ptr<DatagramSocket> SimHost::open_group(const Interface&, Family) {
   auto socket = std::make_shared<SimNetwork::State::Socket>(network_.loop());
@@ -434,6 +442,10 @@ void SimHost::write(Level, std::string_view message) {
 SimAgent::SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events)
     : host(network.add_host()),
       agent(host.environment(), KeyPair::generate(host.environment().random), std::move(options), std::move(events)) {}
+
+Awaitable<void> pause(SimNetwork& network, Duration duration) {
+  co_await sleep_until(network.clock(), network.loop(), network.clock().now() + duration);
+}
 
 Awaitable<Errc> error_of(Awaitable<void> work, std::string* message) {
   try {

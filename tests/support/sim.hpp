@@ -43,6 +43,11 @@ class SimNetwork {
   Duration latency = std::chrono::microseconds(100);
   /// Whether a read gives only part of what has arrived, chosen at random; else all that it has room for.
   bool splits_reads = true;
+  /// Of a thousand datagrams, how many don't reach a receiver, chosen at random for each. An agent hears itself always.
+  unsigned datagrams_lost = 0;
+  /// What was sent so far; a multicast counts once.
+  std::uint64_t datagrams = 0;
+  std::uint64_t datagram_bytes = 0;
   /// Every line that a test wants to compare between two runs.
   std::string journal;
 
@@ -97,6 +102,8 @@ struct SimAgent {
   SimHost& host;
   Agent agent;
 };
+/// Waits for some of the network's time.
+Awaitable<void> pause(SimNetwork& network, Duration duration);
 /// What `work` ends with: its error, with its message, or Errc{} when it has none.
 Awaitable<Errc> error_of(Awaitable<void> work, std::string* message = nullptr);
 

@@ -141,7 +141,7 @@ TEST(Mdns, WritesOnlyAddressesThatEveryoneReads) {
 
 TEST(Mdns, WritesNothingWithoutAnAddress) {
   EXPECT_TRUE(encode_response(announcement({})).empty());
-  EXPECT_TRUE(encode_unicast_response(announcement({}), 1).empty());
+  EXPECT_TRUE(encode_unicast_response(announcement({}), {}).empty());
 }
 
 TEST(Mdns, WritesAnAddressTheSameWithOrWithoutThePeerId) {
@@ -191,7 +191,7 @@ TEST(Mdns, CountsTheNameUpWithCarry) {
 }
 
 TEST(Mdns, AnswersAUnicastQueryWithItsIdItsQuestionAndAShortTtl) {
-  const Bytes packet = encode_unicast_response(announcement(), 0xbeef);
+  const Bytes packet = encode_unicast_response(announcement(), decode(encode_query(0xbeef)).value());
   EXPECT_EQ(to_hex(ByteView(packet).first(33)), "beef84000001000100000003" + to_hex(ByteView(query).subspan(12)));
   const Packet decoded = decode(packet).value();
   EXPECT_EQ(decoded.id, 0xbeef);
@@ -204,11 +204,89 @@ TEST(Mdns, AnswersAUnicastQueryWithItsIdItsQuestionAndAShortTtl) {
 }
 
 TEST(Mdns, AnswersAUnicastQueryInOnePacket) {
-  const Bytes packet = encode_unicast_response(announcement(many_addresses(100)), 1);
+  const Bytes packet = encode_unicast_response(announcement(many_addresses(100)), {});
   EXPECT_LE(packet.size(), limits::mdns_packet_out);
   const Packet decoded = decode(packet).value();
   ASSERT_EQ(decoded.peers.size(), 1U);
   EXPECT_GT(decoded.peers[0].addresses.size(), 5U);
+}
+
+TEST(Mdns, GivesItsWholeTtlToWhoAsksForUnicast) {
+  const Bytes packet = encode_unicast_response(announcement(), decode(encode_one_shot_query(7)).value());
+  EXPECT_EQ(decode(packet).value().peers.at(0).ttl, announcement().ttl);
+}
+
+TEST(Mdns, WritesTheQueryThatAsksForUnicast) {
+  EXPECT_EQ(to_hex(encode_one_shot_query(0x1234)), "1234" + to_hex(ByteView(query).subspan(2, 29)) + "8001");
+}
+
+TEST(Mdns, ListsWhatIsKnownBehindTheQuestion) {
+  const std::vector<KnownAnswer> known{{"ab._p2p._udp.local", seconds(100)}, {"c-d_0._p2p._udp.local", seconds(3)}};
+  const std::vector<Bytes> packets = encode_query(known);
+  ASSERT_EQ(packets.size(), 1U);
+  EXPECT_EQ(to_hex(packets[0]), "000000000001000200000000" + to_hex(ByteView(query).subspan(12)) +
+                                    "c00c000c000100000064000502"
+                                    "6162c00c"
+                                    "c00c000c000100000003000805632d645f30c00c");
+}
+
+std::vector<KnownAnswer> many_known(std::size_t count, std::size_t label = 32) {
+  std::vector<KnownAnswer> known;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string name = std::to_string(i);
+    known.push_back({mdns::instance_name(std::string(label - name.size(), 'x') + name), seconds(i % 120)});
+  }
+  return known;
+}
+
+TEST(Mdns, SpreadsAListOfWhatIsKnownOverPackets) {
+  const std::vector<KnownAnswer> known = many_known(limits::mdns_peers);
+  std::vector<KnownAnswer> read;
+  const std::vector<Bytes> packets = encode_query(known);
+  for (const Bytes& packet : packets) {
+    EXPECT_LE(packet.size(), limits::mdns_packet_out);
+    const Packet decoded = decode(packet).value();
+    EXPECT_EQ(decoded.asks_for_peers, &packet == &packets.front());
+    EXPECT_EQ(decoded.truncated, &packet != &packets.back());
+    read.insert(read.end(), decoded.known.begin(), decoded.known.end());
+  }
+  ASSERT_EQ(read.size(), known.size());
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    EXPECT_EQ(read[i].name, known[i].name);
+    EXPECT_EQ(read[i].ttl, known[i].ttl);
+  }
+}
+
+TEST(Mdns, FillsAQueryToItsLimitAndNotBeyond) {
+  // 47 bytes for each known answer of 32 characters behind the question's 33, and the rest in the last one.
+  std::vector<KnownAnswer> known = many_known(29);
+  known.back().name = mdns::instance_name(std::string(32 + limits::mdns_packet_out - 33 - 29 * 47, 'y'));
+  ASSERT_EQ(encode_query(known).size(), 1U);
+  EXPECT_EQ(encode_query(known)[0].size(), limits::mdns_packet_out);
+  known.front().name = 'x' + known.front().name;
+  EXPECT_EQ(encode_query(known).size(), 2U);
+}
+
+TEST(Mdns, AsksForSingleInstances) {
+  std::vector<std::string> names;
+  for (const KnownAnswer& each : many_known(limits::mdns_wanted, 63)) names.push_back(each.name);
+  const Bytes packet = encode_instance_query(names);
+  EXPECT_LE(packet.size(), limits::mdns_packet_out);
+  EXPECT_GT(packet.size() + 70, limits::mdns_packet_out);  // there is no room for another one
+  const Packet decoded = decode(packet).value();
+  EXPECT_EQ(decoded.asks_for, names);
+  EXPECT_FALSE(decoded.asks_for_peers);
+}
+
+TEST(Mdns, SpeaksOnlyOfNamesThatNeedNoEscape) {
+  for (const std::string& label : {std::string("a"), std::string("0-_z"), std::string(63, 'a')}) {
+    EXPECT_TRUE(speakable(label + "._p2p._udp.local")) << label;
+  }
+  for (const std::string& label : {std::string(), std::string("A"), std::string("a.b"), std::string("\\032"), std::string(64, 'a')}) {
+    EXPECT_FALSE(speakable(label + "._p2p._udp.local")) << label;
+  }
+  EXPECT_FALSE(speakable("_p2p._udp.local"));
+  EXPECT_FALSE(speakable("ab3xk9mq2pl7vn4tr8wy1cz5df6gh0js"));
 }
 
 TEST(Mdns, AnswersTheMetaQuery) {
@@ -239,6 +317,50 @@ TEST(Mdns, ReadsTheMetaQuery) {
   const Packet packet = decode(meta_query).value();
   EXPECT_FALSE(packet.asks_for_peers);
   EXPECT_TRUE(packet.asks_for_services);
+}
+
+TEST(Mdns, ReadsTheBitThatAsksForUnicast) {
+  EXPECT_FALSE(decode(encode_query()).value().wants_unicast);
+  EXPECT_TRUE(decode(encode_one_shot_query(0)).value().wants_unicast);
+  EXPECT_FALSE(decode(Dns(0).ask(name("_ipp._tcp.local"), PTR, flush).ask(name("_p2p._udp.local"), PTR, 1).bytes).value().wants_unicast);
+}
+
+TEST(Mdns, ReadsTheInstancesThatAreAskedFor) {
+  Dns dns(0);
+  dns.ask(name("A._p2p._udp.local"), TXT, 1).ask(name("b.local"), ANY, 1).ask(name("_p2p._udp.local"), PTR, 1);
+  EXPECT_EQ(decode(dns.bytes).value().asks_for, std::vector<std::string>{"a._p2p._udp.local"});
+}
+
+TEST(Mdns, ReadsKnownAnswersOfQueriesAlone) {
+  for (const std::uint16_t flags : {std::uint16_t(0), std::uint16_t(0x0200), std::uint16_t(0x8400)}) {
+    Dns dns(flags);
+    dns.record(answer, name("_P2P._udp.local"), PTR, 1, 77, name("Ab._p2p._udp.local"));
+    dns.record(answer, name("_ipp._tcp.local"), PTR, 1, 77, name("printer._ipp._tcp.local"));
+    dns.record(additional, name("_p2p._udp.local"), PTR, 1, 77, name("no._p2p._udp.local"));
+    const Packet packet = decode(dns.bytes).value();
+    EXPECT_EQ(packet.truncated, flags == 0x0200);
+    ASSERT_EQ(packet.known.size(), packet.response ? 0U : 1U);
+    if (packet.response) continue;
+    EXPECT_EQ(packet.known[0].name, "ab._p2p._udp.local");
+    EXPECT_EQ(packet.known[0].ttl, seconds(77));
+  }
+}
+
+TEST(Mdns, HearsThatSomebodyAnsweredTheMetaQuery) {
+  EXPECT_TRUE(decode(encode_meta_response()).value().tells_services);
+  EXPECT_FALSE(decode(response).value().tells_services);
+  EXPECT_FALSE(decode(meta_query).value().tells_services);
+}
+
+TEST(Mdns, WritesUnusualBytesOfNamesAsNumbers) {
+  Bytes owner = name("a____x.local");
+  owner[2] = '.';
+  owner[3] = 0;
+  owner[4] = 0xff;
+  owner[5] = '\\';
+  Dns dns;
+  dns.record(additional, owner, TXT, 1, 120, strings({dnsaddr("/ip4/10.0.0.1/tcp/1")}));
+  EXPECT_EQ(decode(dns.bytes).value().peers.at(0).name, "a\\046\\000\\255\\092x.local");
 }
 
 TEST(Mdns, TakesAQuestionOfAnyTypeClassAndCaseForAQuery) {

@@ -1,0 +1,657 @@
+#include "base/limits.hpp"
+#include "support/sim.hpp"
+#include "wire/mdns.hpp"
+
+#include <gtest/gtest.h>
+#include <set>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const Bytes meta_query{0,   0,   0,   0,   0,   1,   0,   0, 0,   0,   0,   0,   9, '_', 's', 'e', 'r', 'v', 'i', 'c', 'e', 's', 7,
+                       '_', 'd', 'n', 's', '-', 's', 'd', 4, '_', 'u', 'd', 'p', 5, 'l', 'o', 'c', 'a', 'l', 0,   0,   12,  0,   1};
+constexpr milliseconds latest_answer{121};  // the longest delay and the way
+
+/// Hears what agents say by mDNS, on a host of its own, and says what it is told to.
+class Bystander {
+ public:
+  using Heard = std::vector<std::pair<Time, mdns::Packet>>;
+
+  explicit Bystander(SimNetwork& network) : network_(network), host_(network.add_host()), group_(network.loop()) {
+    socket_ = host_.open_group(host_.interfaces().front(), Multicast::Family::ip4);
+    ephemeral_ = host_.open_ephemeral(host_.interfaces().front(), Multicast::Family::ip4);
+    group_.spawn(hear(*socket_, multicast));
+    group_.spawn(hear(*ephemeral_, unicast));
+  }
+  Awaitable<void> stop() {
+    socket_->close();
+    ephemeral_->close();
+    co_await group_.join();
+  }
+  void ask(ByteView query) { ephemeral_->send_to_group(query); }
+  void ask_from_5353(ByteView query) { socket_->send_to_group(query); }
+  /// The question and the list in one packet or as many as it takes.
+  void ask_knowing(const std::vector<mdns::KnownAnswer>& known) {
+    for (const Bytes& packet : mdns::encode_query(known)) ask_from_5353(packet);
+  }
+  /// Makes everyone believe that a peer is there. Its name.
+  std::string announce(seconds ttl = limits::mdns_ttl, std::optional<PeerId> peer = std::nullopt) {
+    const std::string name = mdns::random_name(network_.random());
+    if (!peer) peer = KeyPair::generate(network_.random()).peer_id();
+    const mdns::Announcement announcement{name, *peer, {Multiaddr::tcp(host_.ip(), 1).value()}, ttl};
+    for (const Bytes& packet : mdns::encode_response(announcement)) ask_from_5353(packet);
+    return mdns::instance_name(name);
+  }
+  /// Its questions to the group for peers, behind `from`.
+  Heard questions(Time from = {}) const {
+    Heard found;
+    for (const auto& one : queries) {
+      if (one.first > from && one.second.asks_for_peers && !one.second.wants_unicast) found.push_back(one);
+    }
+    return found;
+  }
+  void clear() {
+    multicast.clear();
+    unicast.clear();
+    queries.clear();
+  }
+
+  Heard multicast;  // responses, others'
+  Heard unicast;
+  Heard queries;  // others'
+
+ private:
+  Awaitable<void> hear(DatagramSocket& socket, Heard& heard) {
+    try {
+      while (true) {
+        const Datagram datagram = co_await socket.receive();
+        const Result<mdns::Packet> packet = mdns::decode(datagram.bytes);
+        if (packet && datagram.source_ip != host_.ip()) (packet->response ? heard : queries).emplace_back(network_.clock().now(), *packet);
+      }
+    } catch (const boost::system::system_error&) {
+    }
+  }
+
+  SimNetwork& network_;
+  SimHost& host_;
+  std::unique_ptr<DatagramSocket> socket_;
+  std::unique_ptr<DatagramSocket> ephemeral_;
+  TaskGroup group_;
+};
+
+/// One bystander and some agents that have all just been started; ended with them.
+class Link {
+ public:
+  explicit Link(std::uint64_t seed = 1) : network(seed), bystander(network) {}
+
+  SimAgent& add(AgentOptions options = listening(), AgentEvents events = {}) {
+    agents.push_back(std::make_unique<SimAgent>(network, std::move(options), std::move(events)));
+    return *agents.back();
+  }
+  void run(std::function<Awaitable<void>()> work) {
+    std::vector<SimAgent*> all;
+    for (const auto& each : agents) all.push_back(each.get());
+    network.run(all, [&]() -> Awaitable<void> {
+      co_await work();
+      co_await bystander.stop();
+    });
+  }
+  Time now() { return network.clock().now(); }
+  /// The name under which the only agent has announced itself.
+  std::string name() const { return bystander.multicast.at(0).second.peers.at(0).name; }
+
+  SimNetwork network;
+  Bystander bystander;
+  std::vector<std::unique_ptr<SimAgent>> agents;
+};
+
+TEST(Discovery, AnnouncesTwiceAtStart) {
+  SimNetwork network;
+  Bystander listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    const Time start = network.clock().now();
+    provider.agent.start();
+    co_await pause(network, milliseconds(2500));
+    EXPECT_GE(listener.multicast.size(), 2U);
+    EXPECT_EQ(listener.multicast[0].first - start, network.latency);
+    EXPECT_EQ(listener.multicast[0].second.peers.at(0).id, provider.agent.id());
+    EXPECT_EQ(listener.multicast[0].second.peers.at(0).ttl, limits::mdns_ttl);
+    EXPECT_EQ(listener.multicast[1].first - listener.multicast[0].first, seconds(1));
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersByUnicastAtOnceAndByMulticastSoon) {
+  SimNetwork network;
+  Bystander listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    const Time start = network.clock().now();
+    listener.ask(mdns::encode_query(0x1234));
+    co_await pause(network, milliseconds(150));
+    EXPECT_EQ(listener.unicast.size(), 1U);
+    EXPECT_EQ(listener.unicast[0].first - start, 2 * network.latency);
+    EXPECT_EQ(listener.unicast[0].second.id, 0x1234);
+    EXPECT_LE(listener.unicast[0].second.peers.at(0).ttl, limits::mdns_legacy_ttl);
+    EXPECT_EQ(listener.multicast.size(), 1U);
+    EXPECT_GE(listener.multicast[0].first - start, milliseconds(20));
+    EXPECT_LE(listener.multicast[0].first - start, milliseconds(121));
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersAFloodOfQueriesNoMoreThanItsLimits) {
+  SimNetwork network;
+  Bystander listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    for (int i = 0; i < 1000; ++i) {
+      listener.ask(mdns::encode_query());
+      co_await pause(network, milliseconds(3));
+    }
+    EXPECT_LE(listener.multicast.size(), 4U);                            // 3 s, at most one a second
+    EXPECT_LE(listener.unicast.size(), 4U * limits::mdns_unicast_rate);  // the first burst, and 20 a second
+    EXPECT_GE(listener.unicast.size(), 3U * limits::mdns_unicast_rate);
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, AnswersTheMetaQuery) {
+  SimNetwork network;
+  Bystander listener(network);
+  SimAgent provider(network, listening());
+  const auto course = [&]() -> Awaitable<void> {
+    provider.agent.start();
+    co_await pause(network, seconds(10));
+    listener.multicast.clear();
+    listener.ask_from_5353(meta_query);
+    co_await pause(network, milliseconds(150));
+    EXPECT_EQ(listener.multicast.size(), 1U);
+    EXPECT_TRUE(listener.multicast.at(0).second.tells_services);
+    EXPECT_TRUE(listener.unicast.empty());
+    co_await provider.agent.stop();
+    co_await listener.stop();
+  };
+  network.run(course());
+}
+
+TEST(Discovery, KeepsNoMorePeersThanItsLimit) {
+  SimNetwork network;
+  Bystander liar(network);
+  SimHost& host = network.add_host();
+  SimAgent finder(network, looking());
+  std::size_t known = 0;
+  const auto course = [&]() -> Awaitable<void> {
+    finder.agent.start();
+    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
+    std::vector<PeerId> ids;
+    for (std::size_t i = 0; i < limits::mdns_peers + 50; ++i) {
+      const KeyPair keys = KeyPair::generate(network.random());
+      ids.push_back(keys.peer_id());
+      const mdns::Announcement lie{
+          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp("10.0.0.200", 1).value()}, seconds(120)};
+      for (const Bytes& packet : mdns::encode_response(lie)) socket->send_to_group(packet);
+      co_await pause(network, milliseconds(1));
+    }
+    for (const PeerId& id : ids) known += finder.agent.discovered_addresses(id).empty() ? 0 : 1;
+    co_await finder.agent.stop();
+    co_await liar.stop();
+  };
+  network.run(course());
+  EXPECT_EQ(known, limits::mdns_peers);
+}
+
+TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
+  SimNetwork network;
+  SimHost& host = network.add_host();
+  SimAgent finder(network, looking());
+  network.run({&finder}, [&]() -> Awaitable<void> {
+    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
+    const KeyPair keys = KeyPair::generate(network.random());
+    const auto announce = [&](const std::string& ip) {
+      const mdns::Announcement announcement{
+          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp(ip, 1).value()}, seconds(120)};
+      for (const Bytes& packet : mdns::encode_response(announcement)) socket->send_to_group(packet);
+    };
+    for (const char* const ip : {"127.0.0.1", "::1", "8.8.8.8", "2001:4860:4860::8888", "224.0.0.1", "0.0.0.0"}) announce(ip);
+    co_await pause(network, milliseconds(1));
+    EXPECT_TRUE(finder.agent.discovered_addresses(keys.peer_id()).empty());
+    for (const char* const ip : {"192.168.7.7", "10.0.0.77", "169.254.1.1", "100.64.0.1", "fd00::1", "fe80::1"}) announce(ip);
+    co_await pause(network, milliseconds(1));
+    std::vector<std::string> texts;
+    for (const Multiaddr& address : finder.agent.discovered_addresses(keys.peer_id())) texts.push_back(address.text());
+    const std::vector<std::string> expected{"/ip4/10.0.0.77/tcp/1",  // the own subnet's come first
+                                            "/ip6zone/eth0/ip6/fe80::1/tcp/1",
+                                            "/ip4/192.168.7.7/tcp/1",
+                                            "/ip4/169.254.1.1/tcp/1",
+                                            "/ip4/100.64.0.1/tcp/1",
+                                            "/ip6/fd00::1/tcp/1"};
+    EXPECT_EQ(texts, expected);
+  });
+}
+
+// Known answers
+
+TEST(Discovery, DoesNotAnswerWhoKnowsItForHalfItsTtlStill) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    const std::string name = link.name();
+    for (const seconds left : {limits::mdns_ttl / 2, limits::mdns_ttl / 2 - seconds(1)}) {
+      link.bystander.clear();
+      link.bystander.ask_knowing({{"somebody._p2p._udp.local", limits::mdns_ttl}, {name, left}});
+      co_await pause(link.network, seconds(2));
+      EXPECT_EQ(link.bystander.multicast.size(), left < limits::mdns_ttl / 2 ? 1U : 0U);
+    }
+  });
+}
+
+TEST(Discovery, AwaitsTheRestOfATruncatedList) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    const std::string name = link.name();
+    std::vector<mdns::KnownAnswer> known;
+    for (int i = 0; i < 60; ++i) known.push_back({mdns::instance_name(mdns::random_name(link.network.random())), limits::mdns_ttl});
+    known.push_back({name, limits::mdns_ttl});
+    const std::vector<Bytes> packets = mdns::encode_query(known);
+    EXPECT_EQ(packets.size(), 3U);
+    Bystander& bystander = link.bystander;
+
+    bystander.clear();
+    for (const Bytes& packet : packets) bystander.ask_from_5353(packet);
+    co_await pause(link.network, seconds(2));
+    EXPECT_TRUE(bystander.multicast.empty()) << "it is in the last one";
+
+    Time start = link.now();
+    bystander.ask_from_5353(packets[0]);
+    bystander.ask_from_5353(packets[1]);
+    co_await pause(link.network, seconds(2));
+    EXPECT_EQ(bystander.multicast.size(), 1U) << "the last one did not come";
+    EXPECT_GE(bystander.multicast.at(0).first - start, milliseconds(400));
+    EXPECT_LE(bystander.multicast.at(0).first - start, milliseconds(501));
+
+    bystander.clear();
+    start = link.now();
+    bystander.ask_from_5353(packets[0]);
+    co_await pause(link.network, milliseconds(200));
+    EXPECT_TRUE(bystander.multicast.empty());
+    const Time end = link.now();
+    const std::vector<mdns::KnownAnswer> others(known.begin(), known.begin() + 1);
+    Bytes last = mdns::encode_query(others).at(0);
+    last[5] = 0;  // without the question
+    last.erase(last.begin() + 12, last.begin() + 12 + 21);
+    last.insert(last.begin() + 12, {4, '_', 'p', '2', 'p', 4, '_', 'u', 'd', 'p', 5, 'l', 'o', 'c', 'a', 'l', 0});
+    last.erase(last.begin() + 29, last.begin() + 31);  // the pointer, whose place the name has taken
+    EXPECT_EQ(mdns::decode(last).value().known.size(), 1U);
+    bystander.ask_from_5353(last);
+    co_await pause(link.network, seconds(2));
+    EXPECT_EQ(bystander.multicast.size(), 1U) << "the last one came, and it is not in it";
+    EXPECT_GE(bystander.multicast.at(0).first - end, milliseconds(20));
+    EXPECT_LE(bystander.multicast.at(0).first - end, latest_answer);
+  });
+}
+
+TEST(Discovery, AwaitsTheListsOfSoManySourcesAndNoMore) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    Bytes truncated = mdns::encode_query();
+    truncated[2] |= 2;
+    for (const std::size_t sources : {limits::mdns_unfinished, limits::mdns_unfinished + 1}) {
+      co_await pause(link.network, seconds(10));
+      link.bystander.clear();
+      std::vector<std::unique_ptr<DatagramSocket>> sockets;
+      for (std::size_t i = 0; i < sources; ++i) {
+        SimHost& host = link.network.add_host();
+        sockets.push_back(host.open_group(host.interfaces().front(), Multicast::Family::ip4));
+        sockets.back()->send_to_group(truncated);
+      }
+      co_await pause(link.network, milliseconds(300));
+      EXPECT_EQ(link.bystander.multicast.size(), sources > limits::mdns_unfinished ? 1U : 0U);
+    }
+  });
+}
+
+TEST(Discovery, ListsWhomItKnowsWhileMoreThanHalfOfTheirTimeIsLeft) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, milliseconds(2500));
+    const std::string name = link.bystander.announce();
+    const Time announced = link.now();
+    co_await pause(link.network, seconds(70));
+    std::vector<bool> listed;
+    for (const auto& [when, query] : link.bystander.questions(announced)) {
+      listed.push_back(!query.known.empty());
+      if (!query.known.empty()) {
+        EXPECT_EQ(query.known.at(0).name, name);
+        EXPECT_EQ(query.known.at(0).ttl, std::chrono::floor<seconds>(announced + limits::mdns_ttl - when));
+      }
+    }
+    const std::vector<bool> expected{true, true, true, true, false};  // asked after 1, 5, 13, 29 and 61 s
+    EXPECT_EQ(listed, expected);
+  });
+}
+
+TEST(Discovery, KnowsManyOnALinkByListsOfSeveralPackets) {
+  Link link;
+  for (int i = 0; i < 40; ++i) link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, milliseconds(2500));
+    link.bystander.clear();
+    co_await pause(link.network, seconds(5));
+    EXPECT_FALSE(link.bystander.questions().empty());
+    EXPECT_GT(link.bystander.queries.size(), link.bystander.questions().size());
+    EXPECT_TRUE(link.bystander.multicast.empty()) << "everyone was in a list";
+  });
+}
+
+// Duplicates
+
+TEST(Discovery, OneAsksForAll) {
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Link link(seed);
+    for (int i = 0; i < 20; ++i) link.add();
+    link.run([&]() -> Awaitable<void> {
+      co_await pause(link.network, milliseconds(500));
+      link.bystander.clear();
+      co_await pause(link.network, seconds(40));
+      EXPECT_GE(link.bystander.questions().size(), 5U);   // after 1, 3, 7, 15 and 31 s
+      EXPECT_LE(link.bystander.questions().size(), 10U);  // two may speak at once
+    });
+  }
+}
+
+TEST(Discovery, ASecondQuestionWaitsAfterSomebodyElses) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, milliseconds(900));  // its second question is due after another 100 to 240
+    link.bystander.clear();
+    link.bystander.ask_from_5353(mdns::encode_query());
+    const Time start = link.now();
+    co_await pause(link.network, seconds(10));
+    EXPECT_GE(link.bystander.questions().at(0).first - start, seconds(2));
+    EXPECT_LE(link.bystander.questions().at(0).first - start, seconds(2) + latest_answer);
+  });
+}
+
+TEST(Discovery, AQuestionWithoutAnswersToTheGroupIsNobodyElses) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, milliseconds(900));
+    link.bystander.clear();
+    link.bystander.ask(mdns::encode_one_shot_query(1));
+    co_await pause(link.network, milliseconds(400));
+    EXPECT_EQ(link.bystander.questions().size(), 1U);
+  });
+}
+
+TEST(Discovery, AsksSinglyForThoseWhomOnlyOthersKnow) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    std::vector<mdns::KnownAnswer> known;
+    std::set<std::string> names;
+    while (known.size() < limits::mdns_wanted) {
+      known.push_back({mdns::instance_name(mdns::random_name(link.network.random())), limits::mdns_ttl});
+      names.insert(known.back().name);
+    }
+    co_await pause(link.network, seconds(40));
+    link.bystander.clear();
+    Time start = link.now();
+    link.bystander.ask_knowing(known);
+    co_await pause(link.network, seconds(10));
+    EXPECT_EQ(link.bystander.queries.size(), 1U);
+    const std::vector<std::string>& asked = link.bystander.queries.at(0).second.asks_for;
+    EXPECT_EQ(std::set<std::string>(asked.begin(), asked.end()), names);
+    EXPECT_GE(link.bystander.queries.at(0).first - start, milliseconds(20));
+    EXPECT_LE(link.bystander.queries.at(0).first - start, latest_answer);
+
+    // Somebody else asked for all but one.
+    link.bystander.clear();
+    link.bystander.ask_knowing(known);
+    const std::vector<std::string> others(std::next(names.begin()), names.end());
+    link.bystander.ask_from_5353(mdns::encode_instance_query(others));
+    co_await pause(link.network, seconds(1));
+    EXPECT_EQ(link.bystander.queries.size(), 1U);
+    EXPECT_EQ(link.bystander.queries.at(0).second.asks_for, std::vector<std::string>{*names.begin()});
+  });
+}
+
+TEST(Discovery, AsksAllWhenTooManyAreNewToIt) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    std::vector<mdns::KnownAnswer> known;
+    while (known.size() < limits::mdns_wanted + 1) {
+      known.push_back({mdns::instance_name(mdns::random_name(link.network.random())), limits::mdns_ttl});
+    }
+    // It asks after 1, 3, 7, 15 and 31 s; the bystander a little before the last time.
+    co_await pause(link.network, seconds(30));
+    link.bystander.clear();
+    link.bystander.ask_knowing(known);
+    co_await pause(link.network, seconds(3));
+    EXPECT_EQ(link.bystander.questions().size(), 1U);
+  });
+}
+
+TEST(Discovery, AnswersForItselfWhenAskedByName) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    const std::vector<std::string> names{"somebody._p2p._udp.local", link.name()};
+    for (const std::size_t count : {1U, 2U}) {
+      link.bystander.clear();
+      link.bystander.ask_from_5353(mdns::encode_instance_query(std::span(names).first(count)));
+      co_await pause(link.network, latest_answer);
+      EXPECT_EQ(link.bystander.multicast.size(), count - 1);
+    }
+  });
+}
+
+TEST(Discovery, OneAnswersTheMetaQueryForAll) {
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Link link(seed);
+    for (int i = 0; i < 20; ++i) link.add();
+    link.run([&]() -> Awaitable<void> {
+      co_await pause(link.network, seconds(10));
+      link.bystander.clear();
+      link.bystander.ask_from_5353(meta_query);
+      co_await pause(link.network, milliseconds(500));
+      EXPECT_GE(link.bystander.multicast.size(), 1U);
+      EXPECT_LE(link.bystander.multicast.size(), 2U);  // two may speak at once
+    });
+  }
+}
+
+// Unicast
+
+TEST(Discovery, AnOneShotQueryBringsNothingToTheGroup) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    const Time start = link.now();
+    link.bystander.ask(mdns::encode_one_shot_query(0x1234));
+    co_await pause(link.network, seconds(2));
+    EXPECT_EQ(link.bystander.unicast.size(), 1U);
+    EXPECT_EQ(link.bystander.unicast.at(0).first - start, 2 * link.network.latency);
+    EXPECT_EQ(link.bystander.unicast.at(0).second.id, 0x1234);
+    EXPECT_EQ(link.bystander.unicast.at(0).second.peers.at(0).ttl, limits::mdns_ttl);
+    EXPECT_TRUE(link.bystander.multicast.empty());
+  });
+}
+
+TEST(Discovery, AnswersSoManySourcesASecondByUnicastAndTheOthersByMulticast) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    std::vector<std::unique_ptr<DatagramSocket>> sockets;
+    for (std::size_t i = 0; i < limits::mdns_unicast_sources; ++i) {
+      SimHost& host = link.network.add_host();
+      sockets.push_back(host.open_ephemeral(host.interfaces().front(), Multicast::Family::ip4));
+      sockets.back()->send_to_group(mdns::encode_one_shot_query(1));
+    }
+    const std::uint64_t sent = link.network.datagrams;
+    co_await pause(link.network, milliseconds(500));
+    EXPECT_EQ(link.network.datagrams - sent, limits::mdns_unicast_sources);
+    EXPECT_TRUE(link.bystander.multicast.empty());
+
+    link.bystander.ask(mdns::encode_one_shot_query(1));
+    co_await pause(link.network, latest_answer);
+    EXPECT_TRUE(link.bystander.unicast.empty());
+    EXPECT_EQ(link.bystander.multicast.size(), 1U);
+
+    co_await pause(link.network, seconds(1));
+    link.bystander.ask(mdns::encode_one_shot_query(1));
+    co_await pause(link.network, milliseconds(1));
+    EXPECT_EQ(link.bystander.unicast.size(), 1U);
+  });
+}
+
+// Time
+
+TEST(Discovery, AsksLessAndLessOftenDownToOnceAnHour) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    const Time start = link.now();
+    co_await pause(link.network, std::chrono::hours(4));
+    EXPECT_EQ(link.bystander.queries.at(0).first - start, link.network.latency);
+    EXPECT_TRUE(link.bystander.queries.at(0).second.wants_unicast);
+    const Bystander::Heard questions = link.bystander.questions();
+    EXPECT_GE(questions.at(0).first - start, milliseconds(20));
+    EXPECT_LE(questions.at(0).first - start, latest_answer);
+    seconds interval{1};
+    for (std::size_t i = 1; i < questions.size(); ++i, interval = std::min(2 * interval, limits::mdns_query_interval)) {
+      EXPECT_GE(questions[i].first - questions[i - 1].first, interval + milliseconds(20));
+      EXPECT_LE(questions[i].first - questions[i - 1].first, interval + latest_answer);
+    }
+    EXPECT_EQ(interval, limits::mdns_query_interval);
+    EXPECT_EQ(questions.size(), 15U);
+  });
+}
+
+/// When, in per cent of its time, an agent asks again for a peer that announces itself with this TTL and then is silent.
+std::vector<double> refreshes(seconds ttl) {
+  std::vector<double> times;
+  Link link;
+  AgentEvents events;
+  std::optional<Time> gone;
+  events.gone = [&](const PeerId&) { gone = link.now(); };
+  link.add(looking(), events);
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(300));  // the next question of the usual ones is the one after 511 s
+    link.bystander.announce(ttl);
+    const Time start = link.now();
+    co_await pause(link.network, ttl + seconds(1));
+    EXPECT_TRUE(gone.has_value());
+    EXPECT_EQ(*gone - start, ttl + link.network.latency);
+    for (const auto& [when, query] : link.bystander.questions(start)) {
+      if (when < *gone) times.push_back(100 * std::chrono::duration<double>(when - start) / ttl);
+    }
+  });
+  return times;
+}
+
+TEST(Discovery, AsksAgainForAPeerBeforeItsTimeIsOver) {
+  const std::vector<double> times = refreshes(limits::mdns_ttl);
+  ASSERT_EQ(times.size(), 4U);
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const double due = 80 + 5 * static_cast<double>(i);
+    EXPECT_GE(times[i], due);
+    EXPECT_LE(times[i], due + 2.1);
+  }
+}
+
+TEST(Discovery, DoesNotAskAgainForWhatHoldsForSecondsOnly) {
+  EXPECT_EQ(refreshes(limits::mdns_refresh_ttl).size(), 4U);
+  EXPECT_EQ(refreshes(limits::mdns_refresh_ttl - seconds(1)).size(), 0U);
+}
+
+TEST(Discovery, AsksAtOnceAgainWhenNobodyIsLeft) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(300));
+    link.bystander.announce(seconds(10));
+    const Time start = link.now();
+    co_await pause(link.network, seconds(12));
+    EXPECT_EQ(link.bystander.questions(start).size(), 1U);
+    EXPECT_GE(link.bystander.questions(start).at(0).first - start, seconds(11));
+  });
+}
+
+TEST(Discovery, ThoseWhoStartTogetherKnowEachOtherWithoutAStorm) {
+  for (const std::size_t count : {std::size_t(10), std::size_t(100)}) {
+    SCOPED_TRACE(std::to_string(count) + " agents, seed 4");
+    Link link(4);
+    std::size_t known = 0;
+    std::optional<Time> all;
+    AgentEvents events;
+    events.discovered = [&](const PeerId&, const std::vector<Multiaddr>&) {
+      if (++known == count * (count - 1)) all = link.now();
+    };
+    for (std::size_t i = 0; i < count; ++i) link.add(listening(), events);
+    const Time start = link.now();
+    link.run([&]() -> Awaitable<void> {
+      co_await pause(link.network, seconds(10));
+      EXPECT_LE(link.network.datagrams, 12 * count);
+    });
+    ASSERT_TRUE(all.has_value());
+    EXPECT_LE(*all - start, milliseconds(1100));
+  }
+}
+
+TEST(Discovery, AnHourWithLossesLosesNobody) {
+  for (const std::uint64_t seed : {5, 6}) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Link link(seed);
+    link.network.datagrams_lost = 50;  // one in twenty
+    constexpr std::size_t count = 20;
+    std::size_t known = 0;
+    AgentEvents events;
+    events.discovered = [&](const PeerId&, const std::vector<Multiaddr>&) { ++known; };
+    std::size_t lost = 0;
+    events.gone = [&](const PeerId&) { ++lost; };
+    for (std::size_t i = 0; i < count; ++i) link.add(listening(), events);
+    link.run([&]() -> Awaitable<void> {
+      co_await pause(link.network, seconds(60));
+      EXPECT_EQ(known, count * (count - 1));
+      const std::uint64_t before = link.network.datagrams;
+      co_await pause(link.network, seconds(3600));
+      EXPECT_EQ(lost, 0U);
+      EXPECT_LE(link.network.datagrams - before, 3600U);  // without losses about 900: everyone once in 96 s, and who asks
+    });
+  }
+}
+
+}  // namespace
+}  // namespace p2p::test
