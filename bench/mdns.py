@@ -15,8 +15,8 @@ PROGRAM = page.ROOT / "build" / "release" / "bench" / "mdns_scale"
 ALL = [2, 10, 100, 1000]
 ALL_KNOW_MS = 1500  # at once, or by the second announcement
 GROWTH = 3  # what an agent says at most with the most agents, by what it says with the fewest from ten on
-HEADING = ["agents", "all know all (ms)", "packets in the first 10 s", "of each", "kB/s", "packets/s over the hour", "kB/s", "most in a second",
-           "CPU of each in the hour (ms)"]
+HEADING = ["agents", "all know all (ms)", "first 10 s: packets", "of each", "kB/s", "then: packets/s", "kB/s", "most in a second",
+           "CPU of each (ms)"]
 
 
 def measure(counts):

@@ -2,7 +2,7 @@
 // virtual time. The course is the same in every run; only CPU times differ.
 //
 // Usage: mdns_scale [--seed N] [--lost N] AGENTS…, where of a thousand datagrams N don't reach a receiver. Standard output, a line for each
-// number of AGENTS, for scripts/bench-mdns: the names of the figures come first.
+// number of AGENTS, for bench/mdns.py: the names of the figures come first.
 
 #include "support/sim.hpp"
 

@@ -95,6 +95,7 @@ inline constexpr seconds mdns_refresh_ttl{30};          // what holds for less i
 inline constexpr seconds mdns_query_interval{3600};     // between queries at most; RFC 6762 section 5.2
 inline constexpr std::size_t mdns_wanted = 19;          // instances asked for singly, as many as fit into one packet
 inline constexpr std::size_t mdns_unfinished = 16;      // sources of a link whose known answers go on in a further packet
+inline constexpr seconds mdns_news{1};                  // between two times that a peer is passed on as found
 inline constexpr unsigned mdns_unicast_rate = 20;       // unicast answers to one source a second, and at once
 inline constexpr std::size_t mdns_unicast_sources = 8;  // sources a second that get any; the others hear the group
 

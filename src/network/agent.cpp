@@ -358,7 +358,9 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
     if (!race.error) fail(Errc::closed, "the agent is stopping");
     throw boost::system::system_error(*race.error, race.message);
   }
-  co_return &adopt(*std::move(race.winner), {}).connection;
+  const Connection& connection = adopt(*std::move(race.winner), {}).connection;
+  if (discovery_) discovery_->verified(connection.peer(), connection.remote_address().without_peer_id());
+  co_return &connection;
 }
 
 Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected) {
@@ -410,15 +412,25 @@ Awaitable<Identify> Agent::identify(PeerId id) {
 }
 
 Awaitable<PeerId> Agent::next_discovered(Time deadline) {
-  while (heard_.empty() && environment_.clock.now() < deadline && !stopping_) {
-    news_.set(deadline);
+  while (true) {
+    const Time now = environment_.clock.now();
+    std::erase_if(returned_, [now](const auto& entry) { return entry.second <= now - limits::mdns_news; });
+    const auto next = std::find_if(heard_.begin(), heard_.end(), [this](const PeerId& peer) { return !returned_.contains(peer); });
+    if (next != heard_.end()) {
+      news_.clear();
+      const PeerId peer = *next;
+      heard_.erase(next);
+      returned_.emplace(peer, now);
+      co_return peer;
+    }
+    if (now >= deadline || stopping_) break;
+    Time wake = deadline;
+    for (const PeerId& peer : heard_) wake = std::min(wake, returned_.at(peer) + limits::mdns_news);
+    news_.set(wake);
     co_await news_.wait();
   }
   news_.clear();
-  if (heard_.empty()) fail(Errc::no_peer, "no peer was found in time");
-  const PeerId peer = heard_.front();
-  heard_.pop_front();
-  co_return peer;
+  fail(Errc::no_peer, "no peer was found in time");
 }
 
 std::vector<Multiaddr> Agent::discovered_addresses(const PeerId& peer) const {

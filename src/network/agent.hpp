@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace p2p {
@@ -102,8 +103,9 @@ class Agent {
   /// What the peer said of itself after connecting. Throws closed if it did not.
   Awaitable<Identify> identify(PeerId peer);
 
-  /// The peers that discovery finds, each once until it is gone, in the order in which they were heard. Throws no_peer at `deadline`. One
-  /// caller at a time.
+  /// The peers that discovery finds, in the order in which they were heard: each once, and again when it has an address that was not known
+  /// or was gone meanwhile, but not twice within limits::mdns_news, whatever anybody announces. Throws no_peer at `deadline`. One caller at
+  /// a time.
   Awaitable<PeerId> next_discovered(Time deadline);
   /// Addresses by which discovery knows a peer.
   std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
@@ -153,9 +155,10 @@ class Agent {
   MemoryBudget memory_;
   std::list<Peer> peers_;  // one for each connection
   std::multimap<PeerId, Peer*> peers_by_id_;
-  std::list<Race*> races_;    // dials under way
-  std::list<Alarm*> pauses_;  // pause_until() under way
-  std::deque<PeerId> heard_;  // discovered and not yet returned by next_discovered()
+  std::list<Race*> races_;                     // dials under way
+  std::list<Alarm*> pauses_;                   // pause_until() under way
+  std::deque<PeerId> heard_;                   // discovered and not yet returned by next_discovered()
+  std::unordered_map<PeerId, Time> returned_;  // when, less than limits::mdns_news ago
   Alarm news_;
   bool stopping_ = false;
   TaskGroup group_;

@@ -27,6 +27,34 @@ constexpr unsigned announcements = 2;                // at start and when the ad
 constexpr int refresh_percent[] = {80, 85, 90, 95};  // of a record's time, each up to refresh_spread later; section 5.2
 constexpr int refresh_spread = 2;
 
+// Who said so first, and when it was said last.
+struct Told {
+  std::string source;
+  Time heard;
+  bool verified = false;
+};
+
+// Of a full list, what makes room for one more from `source`: what was not heard of for longest, among what the source says that says most.
+// Nothing that was verified. So whoever floods a list displaces nobody's but its own.
+template <class List, class ToldOf>
+auto crowded_out(List& list, const std::string& source, ToldOf told_of) {
+  std::unordered_map<std::string_view, std::size_t> share;
+  ++share[source];
+  for (const auto& each : list) ++share[told_of(each).source];
+  auto out = list.end();
+  std::size_t most = 0;
+  for (auto at = list.begin(); at != list.end(); ++at) {
+    const Told& told = told_of(*at);
+    const std::size_t of_source = share[told.source];
+    if (told.verified || of_source < most) continue;
+    if (out == list.end() || of_source > most || told.heard < told_of(*out).heard) {
+      out = at;
+      most = of_source;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 // What one agent says to the group, once a second at most.
@@ -91,8 +119,10 @@ struct Discovery::Link {
 
 struct Discovery::Known {
   struct Heard {
+    Told told;
     Multiaddr address;
     bool own_link;
+    bool of_source;  // an address of the source itself
     Time expires;
   };
   // An instance under which the peer announces itself on a link: one for each packet that its addresses take.
@@ -119,22 +149,23 @@ struct Discovery::Known {
       }
     }
   };
+  Told told;
   std::vector<Name> names;
   std::vector<Heard> heard;
 
+  // What was verified comes first; then whatever each source says, its second only behind everybody's first, and the own link's before
+  // others.
   std::vector<Multiaddr> addresses() const {
-    std::vector<Multiaddr> list;
+    std::multimap<std::pair<bool, std::size_t>, const Multiaddr*> ranked;
+    std::map<std::string_view, std::size_t> said;
     for (const bool own_link : {true, false}) {
       for (const Heard& one : heard) {
-        if (one.own_link == own_link) list.push_back(one.address);
+        if (one.own_link == own_link) ranked.emplace(std::pair(!one.told.verified, said[one.told.source]++), &one.address);
       }
     }
+    std::vector<Multiaddr> list;
+    for (const auto& [rank, address] : ranked) list.push_back(*address);
     return list;
-  }
-  Time expires() const {
-    Time last{};
-    for (const Heard& one : heard) last = std::max(last, one.expires);
-    return last;
   }
 };
 
@@ -266,10 +297,12 @@ void Discovery::asked(Link& link) {
   link.asked = now;
   link.schedule.next = now + link.schedule.interval + jitter();
   link.schedule.interval = std::min<Duration>(2 * link.schedule.interval, limits::mdns_query_interval);
+  refresh_due_ = Time::max();
   for (auto& [id, known] : known_) {
     for (Known::Name& name : known.names) {
       const Time soon = now + name.ttl * refresh_spread / 100;
       if (name.link == link.number && name.refresh <= soon) name.refresh_behind(soon, environment_.random);
+      refresh_due_ = std::min(refresh_due_, name.refresh);
     }
   }
 }
@@ -326,6 +359,7 @@ std::vector<mdns::KnownAnswer> Discovery::known_answers(const Link& link) const 
   const Time now = environment_.clock.now();
   std::vector<mdns::KnownAnswer> answers;
   const auto add = [&](const std::string& name, Time expires) {
+    if (answers.size() == limits::mdns_peers) return;  // a peer may have made up more names than there are peers
     answers.push_back({name, std::chrono::duration_cast<seconds>(expires - now)});
   };
   if (link.peers.given && now - *link.peers.given <= limits::mdns_ttl / 2) {
@@ -399,10 +433,10 @@ void Discovery::on_datagram(Link& link, const Datagram& datagram) {
     return;
   }
   if (packet->tells_services) link.services.due.reset();  // who asked has the answer (RFC 6762 section 7.4)
-  for (const mdns::Peer& peer : packet->peers) on_peer(link, peer);
+  for (const mdns::Peer& peer : packet->peers) on_peer(link, peer, datagram.source_ip);
   for (const std::string& name : packet->gone) {
     const auto at = names_.find(name);
-    if (at != names_.end()) drop(at->second);
+    if (at != names_.end()) on_goodbye(PeerId(at->second), datagram.source_ip);
   }
 }
 
@@ -510,10 +544,10 @@ mdns::Announcement Discovery::announcement(const Link& link) const {
   return {name_, self_, addresses_on_(link.interface), limits::mdns_ttl};
 }
 
-void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
+void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
   if (peer.id == self_) return;
   link.wanted.erase(peer.name);
-  if (peer.ttl == seconds(0)) return drop(peer.id);
+  if (peer.ttl == seconds(0)) return on_goodbye(peer.id, source);
   const Time now = environment_.clock.now();
   std::vector<Known::Heard> heard;
   for (const Multiaddr& address : peer.addresses) {
@@ -538,27 +572,34 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer) {
         break;
       case Reach::unusable: continue;
     }
-    heard.push_back({std::move(dialled), own_link, now + peer.ttl});
+    heard.push_back({{source, now}, std::move(dialled), own_link, tcp->host == source, now + peer.ttl});
   }
   if (heard.empty()) return;
   if (!known_.contains(peer.id) && known_.size() == limits::mdns_peers) {
-    // Full: whoever would be forgotten first makes room.
-    const auto oldest = std::min_element(known_.begin(), known_.end(),
-                                         [](const auto& a, const auto& b) { return a.second.expires() < b.second.expires(); });
-    drop(oldest->first);
+    const auto out = crowded_out(known_, source, [](const auto& entry) -> const Told& { return entry.second.told; });
+    if (out == known_.end()) return;
+    drop(out->first);
   }
-  Known& known = known_[peer.id];
+  Known& known = known_.try_emplace(peer.id, Known{{source, now}, {}, {}}).first->second;
+  known.told.heard = now;
   on_name(link, known, peer);
   bool news = false;
   for (Known::Heard& one : heard) {
     const auto at = std::find_if(known.heard.begin(), known.heard.end(), [&one](const auto& old) { return old.address == one.address; });
     if (at != known.heard.end()) {
+      at->told.heard = now;
+      if (one.of_source) at->told.source = source;
       at->expires = std::max(at->expires, one.expires);
       at->own_link = at->own_link || one.own_link;
-    } else if (known.heard.size() < limits::mdns_addresses) {
-      known.heard.push_back(std::move(one));
-      news = true;
+      continue;
     }
+    if (known.heard.size() == limits::mdns_addresses) {
+      const auto out = crowded_out(known.heard, source, [](const Known::Heard& other) -> const Told& { return other.told; });
+      if (out == known.heard.end()) break;
+      known.heard.erase(out);
+    }
+    known.heard.push_back(std::move(one));
+    news = true;
   }
   if (news && now + peer.ttl < expiry_due_) {
     expiry_due_ = now + peer.ttl;
@@ -599,12 +640,14 @@ Awaitable<void> Discovery::expire() {
       for (auto& [id, known] : known_) {
         std::erase_if(known.heard, [now](const Known::Heard& one) { return one.expires <= now; });
         if (known.heard.empty()) over.push_back(id);
-        std::erase_if(known.names, [this, now](const Known::Name& name) {
+        const std::size_t names_over = std::erase_if(known.names, [this, now](const Known::Name& name) {
           if (name.expires() > now) return false;
           names_.erase(name.text);
           return true;
         });
-        for (const Known::Name& name : known.names) names_.try_emplace(name.text, id);  // on another link it is still known
+        if (names_over > 0) {  // on another link one of them may still be known
+          for (const Known::Name& name : known.names) names_.try_emplace(name.text, id);
+        }
         for (const Known::Heard& one : known.heard) expiry_due_ = std::min(expiry_due_, one.expires);
       }
       for (const PeerId& id : over) drop(id);
@@ -625,6 +668,22 @@ std::vector<PeerId> Discovery::peers() const {
   std::vector<PeerId> ids;
   for (const auto& [id, known] : known_) ids.push_back(id);
   return ids;
+}
+
+void Discovery::verified(const PeerId& peer, const Multiaddr& address) {
+  const auto at = known_.find(peer);
+  if (at == known_.end()) return;
+  for (Known::Heard& one : at->second.heard) {
+    if (one.address == address) one.told.verified = at->second.told.verified = true;
+  }
+}
+
+// Counts for what the same source has said, so that nobody says another one's.
+void Discovery::on_goodbye(const PeerId& peer, const std::string& source) {
+  const auto at = known_.find(peer);
+  if (at == known_.end()) return;
+  std::erase_if(at->second.heard, [&source](const Known::Heard& one) { return one.told.source == source; });
+  if (at->second.heard.empty()) drop(peer);
 }
 
 void Discovery::forget(const PeerId& peer) {

@@ -42,6 +42,8 @@ class Discovery {
   /// The addresses of a peer that is known now; none if it is not.
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const;
   std::vector<PeerId> peers() const;
+  /// A connection to the peer was made by this address, which nobody displaces from now on, and which is dialled first.
+  void verified(const PeerId& peer, const Multiaddr& address);
   /// The peer was found to be gone: what was heard of it is dropped.
   void forget(const PeerId& peer);
   /// The names of the interfaces that are listened on, for messages.
@@ -68,7 +70,8 @@ class Discovery {
   void ask_soon();
   void refresh();
   void on_question(Link& link, const Datagram& datagram, const mdns::Packet& query);
-  void on_peer(Link& link, const mdns::Peer& peer);
+  void on_peer(Link& link, const mdns::Peer& peer, const std::string& source);
+  void on_goodbye(const PeerId& peer, const std::string& source);
   void on_name(Link& link, Known& known, const mdns::Peer& peer);
   void drop(const PeerId& peer);
   std::vector<mdns::KnownAnswer> known_answers(const Link& link) const;

@@ -16,9 +16,6 @@ const std::vector<std::string> mplex{std::string(mplex_protocol)};
 const std::vector<std::string> both{std::string(yamux_protocol), std::string(mplex_protocol)};
 const std::vector<std::string> mplex_first{std::string(mplex_protocol), std::string(yamux_protocol)};
 
-Awaitable<void> discard(Awaitable<const Connection*> work) { co_await std::move(work); }
-Awaitable<void> discard(Awaitable<PeerId> work) { co_await std::move(work); }
-
 TEST(Agent, FindsARunningOneWithinARoundTrip) {
   SimNetwork network;
   SimAgent provider(network, listening());
@@ -122,10 +119,9 @@ TEST(Agent, HonoursAGoodbye) {
   SimNetwork network;
   SimAgent finder(network, looking());
   SimAgent provider(network, listening());
-  SimHost& other = network.add_host();
   network.run({&finder, &provider}, [&]() -> Awaitable<void> {
     const PeerId id = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
-    const auto socket = other.open_group(other.interfaces().front(), Multicast::Family::ip4);
+    const auto socket = provider.host.open_group(provider.host.interfaces().front(), Multicast::Family::ip4);
     const mdns::Announcement goodbye{"goodbyegoodbyegoodbyegoodbyegoodb", id, {provider.agent.addresses().front()}, seconds(0)};
     for (const Bytes& packet : mdns::encode_response(goodbye)) socket->send_to_group(packet);
     co_await pause(network, milliseconds(1));

@@ -3,6 +3,8 @@
 #include "wire/mdns.hpp"
 
 #include <gtest/gtest.h>
+#include <algorithm>
+#include <map>
 #include <set>
 
 namespace p2p::test {
@@ -38,13 +40,15 @@ class Bystander {
     for (const Bytes& packet : mdns::encode_query(known)) ask_from_5353(packet);
   }
   /// Makes everyone believe that a peer is there. Its name.
-  std::string announce(seconds ttl = limits::mdns_ttl, std::optional<PeerId> peer = std::nullopt) {
+  std::string announce(const PeerId& peer, const std::vector<Multiaddr>& addresses, seconds ttl = limits::mdns_ttl) {
     const std::string name = mdns::random_name(network_.random());
-    if (!peer) peer = KeyPair::generate(network_.random()).peer_id();
-    const mdns::Announcement announcement{name, *peer, {Multiaddr::tcp(host_.ip(), 1).value()}, ttl};
-    for (const Bytes& packet : mdns::encode_response(announcement)) ask_from_5353(packet);
+    for (const Bytes& packet : mdns::encode_response({name, peer, addresses, ttl})) socket_->send_to_group(packet);
     return mdns::instance_name(name);
   }
+  std::string announce(seconds ttl = limits::mdns_ttl) { return announce(somebody(), {address(1)}, ttl); }
+  PeerId somebody() { return KeyPair::generate(network_.random()).peer_id(); }
+  /// One of its host's, where nobody listens.
+  Multiaddr address(std::uint16_t port) const { return Multiaddr::tcp(host_.ip(), port).value(); }
   /// Its questions to the group for peers, behind `from`.
   Heard questions(Time from = {}) const {
     Heard found;
@@ -109,133 +113,66 @@ class Link {
 };
 
 TEST(Discovery, AnnouncesTwiceAtStart) {
-  SimNetwork network;
-  Bystander listener(network);
-  SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    const Time start = network.clock().now();
-    provider.agent.start();
-    co_await pause(network, milliseconds(2500));
-    EXPECT_GE(listener.multicast.size(), 2U);
-    EXPECT_EQ(listener.multicast[0].first - start, network.latency);
-    EXPECT_EQ(listener.multicast[0].second.peers.at(0).id, provider.agent.id());
-    EXPECT_EQ(listener.multicast[0].second.peers.at(0).ttl, limits::mdns_ttl);
-    EXPECT_EQ(listener.multicast[1].first - listener.multicast[0].first, seconds(1));
-    co_await provider.agent.stop();
-    co_await listener.stop();
-  };
-  network.run(course());
+  Link link;
+  const PeerId id = link.add().agent.id();
+  const Time start = link.now();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, milliseconds(2500));
+    const Bystander::Heard& heard = link.bystander.multicast;
+    EXPECT_GE(heard.size(), 2U);
+    EXPECT_EQ(heard.at(0).first - start, link.network.latency);
+    EXPECT_EQ(heard.at(0).second.peers.at(0).id, id);
+    EXPECT_EQ(heard.at(0).second.peers.at(0).ttl, limits::mdns_ttl);
+    EXPECT_EQ(heard.at(1).first - heard.at(0).first, seconds(1));
+  });
 }
 
 TEST(Discovery, AnswersByUnicastAtOnceAndByMulticastSoon) {
-  SimNetwork network;
-  Bystander listener(network);
-  SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    provider.agent.start();
-    co_await pause(network, seconds(10));
-    listener.multicast.clear();
-    const Time start = network.clock().now();
-    listener.ask(mdns::encode_query(0x1234));
-    co_await pause(network, milliseconds(150));
-    EXPECT_EQ(listener.unicast.size(), 1U);
-    EXPECT_EQ(listener.unicast[0].first - start, 2 * network.latency);
-    EXPECT_EQ(listener.unicast[0].second.id, 0x1234);
-    EXPECT_LE(listener.unicast[0].second.peers.at(0).ttl, limits::mdns_legacy_ttl);
-    EXPECT_EQ(listener.multicast.size(), 1U);
-    EXPECT_GE(listener.multicast[0].first - start, milliseconds(20));
-    EXPECT_LE(listener.multicast[0].first - start, milliseconds(121));
-    co_await provider.agent.stop();
-    co_await listener.stop();
-  };
-  network.run(course());
-}
-
-TEST(Discovery, AnswersAFloodOfQueriesNoMoreThanItsLimits) {
-  SimNetwork network;
-  Bystander listener(network);
-  SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    provider.agent.start();
-    co_await pause(network, seconds(10));
-    listener.multicast.clear();
-    for (int i = 0; i < 1000; ++i) {
-      listener.ask(mdns::encode_query());
-      co_await pause(network, milliseconds(3));
-    }
-    EXPECT_LE(listener.multicast.size(), 4U);                            // 3 s, at most one a second
-    EXPECT_LE(listener.unicast.size(), 4U * limits::mdns_unicast_rate);  // the first burst, and 20 a second
-    EXPECT_GE(listener.unicast.size(), 3U * limits::mdns_unicast_rate);
-    co_await provider.agent.stop();
-    co_await listener.stop();
-  };
-  network.run(course());
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    const Time start = link.now();
+    link.bystander.ask(mdns::encode_query(0x1234));
+    co_await pause(link.network, milliseconds(150));
+    EXPECT_EQ(link.bystander.unicast.size(), 1U);
+    EXPECT_EQ(link.bystander.unicast.at(0).first - start, 2 * link.network.latency);
+    EXPECT_EQ(link.bystander.unicast.at(0).second.id, 0x1234);
+    EXPECT_LE(link.bystander.unicast.at(0).second.peers.at(0).ttl, limits::mdns_legacy_ttl);
+    EXPECT_EQ(link.bystander.multicast.size(), 1U);
+    EXPECT_GE(link.bystander.multicast.at(0).first - start, milliseconds(20));
+    EXPECT_LE(link.bystander.multicast.at(0).first - start, latest_answer);
+  });
 }
 
 TEST(Discovery, AnswersTheMetaQuery) {
-  SimNetwork network;
-  Bystander listener(network);
-  SimAgent provider(network, listening());
-  const auto course = [&]() -> Awaitable<void> {
-    provider.agent.start();
-    co_await pause(network, seconds(10));
-    listener.multicast.clear();
-    listener.ask_from_5353(meta_query);
-    co_await pause(network, milliseconds(150));
-    EXPECT_EQ(listener.multicast.size(), 1U);
-    EXPECT_TRUE(listener.multicast.at(0).second.tells_services);
-    EXPECT_TRUE(listener.unicast.empty());
-    co_await provider.agent.stop();
-    co_await listener.stop();
-  };
-  network.run(course());
-}
-
-TEST(Discovery, KeepsNoMorePeersThanItsLimit) {
-  SimNetwork network;
-  Bystander liar(network);
-  SimHost& host = network.add_host();
-  SimAgent finder(network, looking());
-  std::size_t known = 0;
-  const auto course = [&]() -> Awaitable<void> {
-    finder.agent.start();
-    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
-    std::vector<PeerId> ids;
-    for (std::size_t i = 0; i < limits::mdns_peers + 50; ++i) {
-      const KeyPair keys = KeyPair::generate(network.random());
-      ids.push_back(keys.peer_id());
-      const mdns::Announcement lie{
-          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp("10.0.0.200", 1).value()}, seconds(120)};
-      for (const Bytes& packet : mdns::encode_response(lie)) socket->send_to_group(packet);
-      co_await pause(network, milliseconds(1));
-    }
-    for (const PeerId& id : ids) known += finder.agent.discovered_addresses(id).empty() ? 0 : 1;
-    co_await finder.agent.stop();
-    co_await liar.stop();
-  };
-  network.run(course());
-  EXPECT_EQ(known, limits::mdns_peers);
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    link.bystander.ask_from_5353(meta_query);
+    co_await pause(link.network, milliseconds(150));
+    EXPECT_EQ(link.bystander.multicast.size(), 1U);
+    EXPECT_TRUE(link.bystander.multicast.at(0).second.tells_services);
+    EXPECT_TRUE(link.bystander.unicast.empty());
+  });
 }
 
 TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
-  SimNetwork network;
-  SimHost& host = network.add_host();
-  SimAgent finder(network, looking());
-  network.run({&finder}, [&]() -> Awaitable<void> {
-    const auto socket = host.open_group(host.interfaces().front(), Multicast::Family::ip4);
-    const KeyPair keys = KeyPair::generate(network.random());
-    const auto announce = [&](const std::string& ip) {
-      const mdns::Announcement announcement{
-          mdns::random_name(network.random()), keys.peer_id(), {Multiaddr::tcp(ip, 1).value()}, seconds(120)};
-      for (const Bytes& packet : mdns::encode_response(announcement)) socket->send_to_group(packet);
-    };
+  Link link;
+  const Agent& finder = link.add(looking()).agent;
+  link.run([&]() -> Awaitable<void> {
+    const PeerId peer = link.bystander.somebody();
+    const auto announce = [&](const std::string& ip) { link.bystander.announce(peer, {Multiaddr::tcp(ip, 1).value()}); };
     for (const char* const ip : {"127.0.0.1", "::1", "8.8.8.8", "2001:4860:4860::8888", "224.0.0.1", "0.0.0.0"}) announce(ip);
-    co_await pause(network, milliseconds(1));
-    EXPECT_TRUE(finder.agent.discovered_addresses(keys.peer_id()).empty());
+    co_await pause(link.network, milliseconds(1));
+    EXPECT_TRUE(finder.discovered_addresses(peer).empty());
     for (const char* const ip : {"192.168.7.7", "10.0.0.77", "169.254.1.1", "100.64.0.1", "fd00::1", "fe80::1"}) announce(ip);
-    co_await pause(network, milliseconds(1));
+    co_await pause(link.network, milliseconds(1));
     std::vector<std::string> texts;
-    for (const Multiaddr& address : finder.agent.discovered_addresses(keys.peer_id())) texts.push_back(address.text());
+    for (const Multiaddr& address : finder.discovered_addresses(peer)) texts.push_back(address.text());
     const std::vector<std::string> expected{"/ip4/10.0.0.77/tcp/1",  // the own subnet's come first
                                             "/ip6zone/eth0/ip6/fe80::1/tcp/1",
                                             "/ip4/192.168.7.7/tcp/1",
@@ -651,6 +588,175 @@ TEST(Discovery, AnHourWithLossesLosesNobody) {
       EXPECT_LE(link.network.datagrams - before, 3600U);  // without losses about 900: everyone once in 96 s, and who asks
     });
   }
+}
+
+// Floods and lies
+
+TEST(Discovery, AnswersAFloodOfQueriesNoMoreThanItsLimits) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    for (int i = 0; i < 1000; ++i) {
+      link.bystander.ask(mdns::encode_query());
+      co_await pause(link.network, milliseconds(3));
+    }
+    EXPECT_LE(link.bystander.multicast.size(), 4U);                            // 3 s, at most one a second
+    EXPECT_LE(link.bystander.unicast.size(), 4U * limits::mdns_unicast_rate);  // the first burst, and 20 a second
+    EXPECT_GE(link.bystander.unicast.size(), 3U * limits::mdns_unicast_rate);
+  });
+}
+
+TEST(Discovery, WhoFloodsItsPeersDisplacesNobodyElses) {
+  Link link;
+  std::set<PeerId> known;
+  AgentEvents events;
+  events.discovered = [&](const PeerId& peer, const std::vector<Multiaddr>&) { known.insert(peer); };
+  events.gone = [&](const PeerId& peer) { known.erase(peer); };
+  link.add(looking(), events);
+  std::set<PeerId> honest{link.add().agent.id(), link.add().agent.id()};
+  SimAgent late(link.network, listening());
+  link.run([&]() -> Awaitable<void> {
+    const auto flood = [&]() -> Awaitable<void> {
+      for (std::size_t i = 0; i < limits::mdns_peers + 50; ++i) {
+        link.bystander.announce(limits::mdns_ttl_max);
+        co_await pause(link.network, milliseconds(1));
+        EXPECT_LE(known.size(), limits::mdns_peers);
+      }
+    };
+    co_await flood();
+    EXPECT_EQ(known.size(), limits::mdns_peers);
+    EXPECT_TRUE(std::includes(known.begin(), known.end(), honest.begin(), honest.end()));
+    late.agent.start();
+    honest.insert(late.agent.id());
+    co_await flood();
+    EXPECT_EQ(known.size(), limits::mdns_peers);
+    EXPECT_TRUE(std::includes(known.begin(), known.end(), honest.begin(), honest.end()));
+    co_await late.agent.stop();
+  });
+}
+
+TEST(Discovery, AFloodOfListsMakesNoFlood) {
+  Link link;
+  for (int i = 0; i < 10; ++i) link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(300));
+    link.bystander.clear();
+    constexpr std::size_t asked = 1000;
+    for (std::size_t i = 0; i < asked; ++i) {
+      link.bystander.ask_knowing({{mdns::instance_name(mdns::random_name(link.network.random())), limits::mdns_ttl}});
+      co_await pause(link.network, milliseconds(10));
+    }
+    EXPECT_LE(link.bystander.multicast.size(), link.agents.size() * 11);  // 10 s, at most one a second
+    EXPECT_LE(link.bystander.queries.size(), asked);                      // one of the ten asks for what is new to all
+  });
+}
+
+TEST(Discovery, MadeUpNamesOfAPeerMakeNoEndlessLists) {
+  Link link;
+  link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    for (std::size_t i = 0; i < limits::mdns_peers / limits::mdns_addresses + 10; ++i) {
+      const PeerId peer = link.bystander.somebody();
+      for (std::size_t name = 0; name < limits::mdns_addresses; ++name) {
+        link.bystander.announce(peer, {link.bystander.address(1)}, limits::mdns_ttl_max);
+      }
+    }
+    co_await pause(link.network, seconds(10));
+    link.bystander.clear();
+    co_await pause(link.network, seconds(10));
+    std::size_t listed = 0;
+    for (const auto& [when, query] : link.bystander.queries) listed += query.known.size();
+    EXPECT_EQ(link.bystander.questions().size(), 1U);
+    EXPECT_EQ(listed, limits::mdns_peers);
+  });
+}
+
+/// Announces so many addresses of a peer where nobody listens.
+void forge(Bystander& liar, const PeerId& peer, std::uint16_t first_port, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i)
+    liar.announce(peer, {liar.address(static_cast<std::uint16_t>(first_port + i))}, limits::mdns_ttl_max);
+}
+
+TEST(Discovery, ForgedAddressesCostOneFailedDial) {
+  Link link;
+  Agent& finder = link.add(looking()).agent;
+  SimAgent provider(link.network, listening());
+  link.run([&]() -> Awaitable<void> {
+    const PeerId id = provider.agent.id();
+    forge(link.bystander, id, 1, 2 * limits::mdns_addresses);
+    co_await pause(link.network, seconds(1));
+    EXPECT_EQ(finder.discovered_addresses(id).size(), limits::mdns_addresses);
+    provider.agent.start();
+    co_await pause(link.network, milliseconds(1));
+    forge(link.bystander, id, 1000, 2 * limits::mdns_addresses);
+    co_await pause(link.network, milliseconds(1));
+    const std::vector<Multiaddr> addresses = finder.discovered_addresses(id);
+    EXPECT_EQ(addresses.size(), limits::mdns_addresses);
+    const auto real = std::find(addresses.begin(), addresses.end(), provider.agent.addresses().at(0).without_peer_id());
+    EXPECT_LE(real - addresses.begin(), 1);
+    co_await finder.connect(id);
+    co_await provider.agent.stop();
+  });
+}
+
+TEST(Discovery, NobodyReplacesAVerifiedAddressOrSaysGoodbyeForOthers) {
+  Link link;
+  const Agent& provider = link.add().agent;
+  bool gone = false;
+  AgentEvents events;
+  events.gone = [&](const PeerId& peer) { gone = gone || peer == provider.id(); };
+  Agent& finder = link.add(looking(), events).agent;
+  link.run([&]() -> Awaitable<void> {
+    const Multiaddr real = provider.addresses().at(0).without_peer_id();
+    forge(link.bystander, provider.id(), 1, 1);  // before the provider has said anything
+    co_await finder.next_discovered(link.now() + seconds(5));
+    co_await pause(link.network, seconds(2));
+    co_await finder.connect(provider.id());
+    EXPECT_EQ(finder.discovered_addresses(provider.id()).at(0), real);
+    forge(link.bystander, provider.id(), 1000, 2 * limits::mdns_addresses);
+    link.bystander.announce(provider.id(), {real}, seconds(0));
+    for (std::size_t i = 0; i < limits::mdns_peers; ++i) link.bystander.announce(limits::mdns_ttl_max);
+    co_await pause(link.network, seconds(1));
+    EXPECT_EQ(finder.discovered_addresses(provider.id()).at(0), real);
+    EXPECT_FALSE(gone);
+  });
+}
+
+TEST(Discovery, WhatIsAnnouncedAgainAndAgainIsNotDialledTwiceASecond) {
+  Link link;
+  Agent& finder = link.add(looking()).agent;
+  TaskGroup dials(link.network.loop());
+  std::map<PeerId, std::vector<Time>> dialled;
+  const auto dial = [&](PeerId peer) -> Awaitable<void> {
+    dialled[peer].push_back(link.now());
+    const Errc error = co_await error_of(discard(finder.connect(peer)));
+    EXPECT_EQ(error, Errc::unreachable);
+  };
+  const auto look = [&]() -> Awaitable<void> {
+    const Time end = link.now() + seconds(5);
+    while (link.now() < end) {
+      try {
+        dials.spawn(dial(co_await finder.next_discovered(end)));
+      } catch (const boost::system::system_error&) {
+        break;
+      }
+    }
+  };
+  link.run([&]() -> Awaitable<void> {
+    const std::vector<PeerId> peers{link.bystander.somebody(), link.bystander.somebody()};
+    dials.spawn(look());
+    for (std::uint16_t i = 0; i < 1000; ++i) {
+      for (const PeerId& peer : peers) link.bystander.announce(peer, {link.bystander.address(static_cast<std::uint16_t>(1 + i % 2))});
+      co_await pause(link.network, milliseconds(5));
+    }
+    co_await dials.join();
+    for (const PeerId& peer : peers) {
+      EXPECT_GE(dialled[peer].size(), 4U);
+      for (std::size_t i = 1; i < dialled[peer].size(); ++i) EXPECT_GE(dialled[peer][i] - dialled[peer][i - 1], seconds(1));
+    }
+  });
 }
 
 }  // namespace

@@ -104,6 +104,11 @@ struct SimAgent {
 };
 /// Waits for some of the network's time.
 Awaitable<void> pause(SimNetwork& network, Duration duration);
+/// `work` without what it returns.
+template <class T>
+Awaitable<void> discard(Awaitable<T> work) {
+  co_await std::move(work);
+}
 /// What `work` ends with: its error, with its message, or Errc{} when it has none.
 Awaitable<Errc> error_of(Awaitable<void> work, std::string* message = nullptr);
 
