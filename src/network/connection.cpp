@@ -79,10 +79,17 @@ Awaitable<void> Connection::read_loop() {
   first_plaintext_ = {};
   while (!failure_) {
     ByteSpan unread(input_.data() + input_begin_, input_end_ - input_begin_);
-    while (const std::optional<ByteView> record = reader_.next(unread).value()) process(*record);
+    while (const std::optional<ByteView> record = reader_.next(unread).value()) {
+      record_begun_.reset();
+      process(*record);
+    }
     input_begin_ = input_end_ - unread.size();
     if (failure_) break;
     if (session_->congested()) co_await relieve_congestion();
+    if (!unread.empty() && !record_begun_) {
+      record_begun_ = environment_.clock.now();
+      if (life_check_due_ > *record_begun_ + limits::record) check_life_at(*record_begun_ + limits::record);
+    }
     make_room();
     co_await channel_->wait_readable();
     if (input_.size() < input_size) {
@@ -256,7 +263,10 @@ void Connection::check_life_at(Time when) {
 void Connection::check_life() {
   const Time now = environment_.clock.now();
   // Nothing was read when this process stood still itself, or while a stream's reader is waited for: that is not the peer's silence.
-  if (now > life_check_due_ + limits::alive_in_use || session_->congested()) heard_ = now;
+  if (now > life_check_due_ + limits::alive_in_use || session_->congested()) {
+    heard_ = now;
+    if (record_begun_) record_begun_ = now;
+  }
   if (writing_since_ && now >= *writing_since_ + limits::write_wait) {
     return abort({Errc::exhausted, "the peer does not take what is written to it"});
   }
@@ -267,6 +277,8 @@ void Connection::check_life() {
   }
   if (asked_ && heard_ >= *asked_) asked_.reset();
   if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
+  // Bytes come, and yet nothing that could be read: a length that was changed on its way looks like this.
+  if (record_begun_ && now >= *record_begun_ + limits::record) return abort({Errc::closed, "the peer does not finish what it sends"});
   const bool in_use = std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
   const Duration patience = in_use ? limits::alive_in_use : limits::alive_idle;
   if (!asked_ && now >= heard_ + patience && send_ping()) asked_ = now;
@@ -277,6 +289,7 @@ void Connection::check_life() {
   } else if (next <= now) {
     next = soon;  // nothing could be sent
   }
+  if (record_begun_) next = std::min<Time>(next, *record_begun_ + limits::record);
   check_life_at(next);
 }
 

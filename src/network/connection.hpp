@@ -92,7 +92,7 @@ class Connection {
   /// Counts the buffers that the connection itself holds.
   void count_memory();
   void check_life_at(Time when);
-  /// Pings a peer that has been silent, and ends the connection with one that stays it.
+  /// Pings a peer that has been silent, and ends the connection with one that stays it, or that does not finish a record.
   void check_life();
   /// False when nothing could be sent.
   bool send_ping();
@@ -125,10 +125,11 @@ class Connection {
   std::size_t negotiating_ = 0;
   Bytes batch_;  // being written
   std::optional<Time> writing_since_;
-  Event output_;               // there is something to write, or nothing ever again
-  Time heard_{};               // when bytes arrived last
-  std::optional<Time> asked_;  // when a silent peer was pinged that has not been heard since
-  bool pinging_ = false;       // on a stream, where the muxer has no pings
+  Event output_;                      // there is something to write, or nothing ever again
+  Time heard_{};                      // when bytes arrived last
+  std::optional<Time> asked_;         // when a silent peer was pinged that has not been heard since
+  std::optional<Time> record_begun_;  // when the first bytes came of a record that is not whole yet
+  bool pinging_ = false;              // on a stream, where the muxer has no pings
   Time life_check_due_{};
   Timer life_check_;
   Alarm relieved_;        // the stream that stopped the reading was read, or waited for long enough

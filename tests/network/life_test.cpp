@@ -6,6 +6,7 @@
 namespace p2p::test {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
@@ -119,6 +120,26 @@ TEST_P(Life, GoesOnAfterAnHourInWhichTheMachinesSlept) {
       if (gone.is_open()) co_return;
     }
   });
+}
+
+TEST(LifeOfAConnection, EndsWithAPeerWhoseRecordDoesNot) {
+  // A yamux ping, which is answered when its record is whole: 12 bytes, and 18 of the record around it.
+  const Bytes frame{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7};
+  for (const bool in_time : {true, false}) {
+    SimNetwork network;
+    std::string reason;
+    SimAgent listener(network, listening(), {{}, {}, {}, [&](const Connection& connection) { reason = connection.reason(); }});
+    RawPeer raw(network, std::string(yamux_protocol));
+    network.run({&listener}, [&]() -> Awaitable<void> {
+      co_await raw.dial(listener.agent.addresses().front());
+      const Time start = network.clock().now();
+      const Duration all = in_time ? limits::record - seconds(1) : limits::record + seconds(1);
+      EXPECT_EQ(co_await error_of(raw.send_slowly(frame, 1, all / 29)), in_time ? Errc{} : Errc::closed);
+      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + milliseconds(10));
+      EXPECT_EQ(reason, in_time ? "" : "the peer does not finish what it sends");
+      EXPECT_LE(network.clock().now() - start, limits::record + seconds(1));
+    });
+  }
 }
 
 TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {

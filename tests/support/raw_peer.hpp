@@ -37,6 +37,16 @@ class RawPeer {
     upgraded_->secure.writer.append(frames);
     co_await flush();
   }
+  /// A record that holds `frames`, in pieces of so many bytes, each a while after the last.
+  Awaitable<void> send_slowly(Bytes frames, std::size_t piece, Duration pause) {
+    co_await flush();  // ends the handshake
+    upgraded_->secure.writer.append(frames);
+    const Bytes record = upgraded_->secure.writer.take({});
+    for (ByteView rest = record; !rest.empty(); rest = rest.subspan(std::min(piece, rest.size()))) {
+      co_await upgraded_->channel->write(rest.first(std::min(piece, rest.size())));
+      co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + pause);
+    }
+  }
   /// Each byte in a record of its own, each record a while after the last.
   Awaitable<void> send_bytewise(StreamId stream, Bytes bytes) {
     for (const std::uint8_t byte : bytes) {
