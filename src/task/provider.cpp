@@ -187,8 +187,9 @@ class Provider::Job final : public Course, public TaskRun {
   TaskResult outcome;
 
  private:
-  // The same task again is run again from now on.
+  // The same task again is run again from now on; unless it has run, and only its result is not out yet.
   void abandon() {
+    if (ended) return;
     provider_.forget(*this);
     request_stop(Stop::lost);
   }

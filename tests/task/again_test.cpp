@@ -229,6 +229,42 @@ TEST_P(Again, AFailureIsRememberedAndACancellationIsNot) {
   });
 }
 
+/// Takes its time.
+class SlowKeeper final : public ReceiptKeeper {
+ public:
+  explicit SlowKeeper(SimNetwork& network) : network_(network) {}
+  bool full(std::uint64_t) const override { return false; }
+  Awaitable<void> keep(ReceiptName, Bytes) override {
+    ++kept;
+    co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + seconds(2));
+  }
+  unsigned kept = 0;
+
+ private:
+  SimNetwork& network_;
+};
+
+TEST_P(Again, ATaskThatHasRunIsNotRunAgainWhileItsReceiptIsWritten) {
+  SlowKeeper keeper(network);
+  ProviderOptions options;
+  options.receipts = &keeper;
+  serve({seconds(1), 1}, options);
+  with_connection([&]() -> Awaitable<void> {
+    for (const bool cancelled : {false, true}) {
+      const Bytes envelope = sealed(task());
+      {
+        Stream stream = co_await open();
+        co_await write_frame(stream, envelope);
+        co_await pause(seconds(2));
+        if (!cancelled) co_await reconnect();
+      }
+      EXPECT_EQ(result_of(co_await ask(envelope)).status, Status::completed);
+    }
+    EXPECT_EQ(keeper.kept, 2U);
+    EXPECT_EQ(events.size(), 2U);
+  });
+}
+
 TEST_P(Again, TheRequesterRetriesOverANewConnection) {
   serve({seconds(10), 10});
   with_connection([&]() -> Awaitable<void> {
