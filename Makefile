@@ -28,7 +28,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage soak endurance siege bench bench-micro bench-instructions bench-mdns interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage faults soak endurance siege bench bench-micro bench-instructions bench-mdns interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,10 @@ coverage: need-dev  ## Run the tests, print the lines of src/ that they reach, f
 	@rm -rf build/coverage/profiles
 	$(call run-tests,coverage)
 	@scripts/coverage
+
+faults: need-test  ## Break connections at every byte, take random steps, pull cables; FAULTS_SEED=N for the same steps again
+	$(call build,release,-DP2P_TESTS=ON,p2p-agent fault_tests)
+	@scripts/faults $(JOBS) $(FAULTS_SEED)
 
 soak: need-test  ## Run the demo's course REPEAT times, and judge times and what is left behind
 	$(call build,release,-DP2P_TESTS=ON,mvp_demo promises)

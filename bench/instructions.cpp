@@ -37,7 +37,7 @@ AgentOptions without_discovery(AgentOptions options) {
 
 class Bench {
  public:
-  Bench() : accepted_(network_.loop()), left_(network_.loop()) { network_.splits_reads = false; }
+  Bench() : accepted_(network_.loop()), left_(network_.loop()) { network_.reads = SimNetwork::Reads::all; }
 
   void run() {
     network_.run({&requester_, &host_}, [this]() -> Awaitable<void> {

@@ -154,7 +154,7 @@ class Listening {
 class Course {
  public:
   explicit Course(ByteView input) : script_(input) {
-    network_.splits_reads = how_ / 8 % 2 != 0;
+    network_.reads = how_ / 8 % 2 != 0 ? SimNetwork::Reads::parts : SimNetwork::Reads::all;
     if (lists_ / 32 == 1) expected_ = theirs().id;
     if (lists_ / 32 == 2) expected_ = ours().id;
     for (const auto& [name, handler] : handlers()) handlers_[name] = counted(handler);

@@ -74,11 +74,16 @@ constexpr std::uint16_t mdns_port = 5353;
 
 /// One direction of a connection.
 struct Pipe {
-  explicit Pipe(const Loop& loop) : readable(loop), writable(loop) {}
+  Pipe(const Loop& loop, std::uint64_t& carried_in_all) : total(carried_in_all), readable(loop), writable(loop) {}
   std::deque<std::uint8_t> arrived;
   std::size_t under_way = 0;
+  Bytes gathered;  // of that, what leaves together
   bool finished = false;
   bool broken = false;
+  std::optional<Fault> fault;
+  bool deaf = false;  // nothing arrives any more
+  std::uint64_t carried = 0;
+  std::uint64_t& total;
   Event readable;
   Event writable;
 
@@ -90,7 +95,39 @@ struct Pipe {
 };
 
 struct Wire {
-  explicit Wire(const Loop& loop) : a_to_b(loop), b_to_a(loop) {}
+  explicit Wire(SimNetwork& owner)
+      : network(owner), a_to_b(owner.loop(), owner.carried_from_dialers), b_to_a(owner.loop(), owner.carried_from_listeners) {}
+
+  void cut() {
+    for (Pipe* const pipe : {&a_to_b, &b_to_a}) {
+      pipe->deaf = true;
+      pipe->fail();
+    }
+  }
+  void deliver(Pipe& pipe, Bytes bytes) {
+    if (pipe.deaf) return;
+    pipe.under_way -= bytes.size();
+    const bool strikes = pipe.fault && pipe.carried + bytes.size() > pipe.fault->after;
+    const std::size_t place = strikes ? static_cast<std::size_t>(pipe.fault->after - pipe.carried) : bytes.size();
+    if (strikes && pipe.fault->kind == Fault::Kind::corrupt) {
+      bytes[place] ^= static_cast<std::uint8_t>(1U << pipe.fault->after % 8);
+    } else {
+      bytes.resize(place);
+    }
+    pipe.arrived.insert(pipe.arrived.end(), bytes.begin(), bytes.end());
+    pipe.carried += bytes.size();
+    pipe.total += bytes.size();
+    if (!strikes) return;
+    network.faulted = network.clock().now();
+    switch (std::exchange(pipe.fault, std::nullopt)->kind) {
+      case Fault::Kind::cut: return cut();
+      case Fault::Kind::half_close: pipe.finished = true; [[fallthrough]];
+      case Fault::Kind::stall: pipe.deaf = true; return;
+      case Fault::Kind::corrupt: return;
+    }
+  }
+
+  SimNetwork& network;
   std::string a;
   std::string b;
   Pipe a_to_b;
@@ -167,9 +204,12 @@ class SimStream final : public ByteStream {
     const auto port = state_->ports.find({target.host, target.port});
     if (port == state_->ports.end() || port->second->closed)
       fail(Errc::unreachable, "could not connect to " + remote_.text() + ": refused");
-    auto wire = std::make_shared<Wire>(state_->loop);
+    auto wire = std::make_shared<Wire>(state_->network);
     wire->a = here;
     wire->b = target.host;
+    if (const std::optional<Fault> fault = std::exchange(state_->network.next_fault, std::nullopt)) {
+      (fault->from_dialer ? wire->a_to_b : wire->b_to_a).fault = fault;
+    }
     state_->wires.push_back(wire);
     port->second->waiting.push_back(std::make_unique<SimStream>(state_, remote_, local_, wire, false));
     port->second->incoming.notify();
@@ -186,7 +226,9 @@ class SimStream final : public ByteStream {
     // However much has arrived, what one read gives is for the network to choose.
     SimNetwork& network = state_->network;
     const std::size_t most = std::min(into.size(), in_->arrived.size());
-    const std::size_t count = most <= 1 || !network.splits_reads ? most : 1 + network.random().below(most);
+    std::size_t count = most;
+    if (most > 1 && network.reads == SimNetwork::Reads::parts) count = 1 + network.random().below(most);
+    if (most > 1 && network.reads == SimNetwork::Reads::bytes) count = 1;
     std::copy_n(in_->arrived.begin(), count, into.begin());
     in_->arrived.erase(in_->arrived.begin(), in_->arrived.begin() + static_cast<std::ptrdiff_t>(count));
     in_->writable.notify();
@@ -204,10 +246,12 @@ class SimStream final : public ByteStream {
       const ByteView part = bytes.first(std::min(bytes.size(), pipe_size - used));
       bytes = bytes.subspan(part.size());
       out_->under_way += part.size();
-      send([bytes_sent = Bytes(part.begin(), part.end())](Pipe& pipe) {
-        pipe.under_way -= bytes_sent.size();
-        pipe.arrived.insert(pipe.arrived.end(), bytes_sent.begin(), bytes_sent.end());
-      });
+      if (state_->network.gathering == Duration{}) {
+        send([bytes_sent = Bytes(part.begin(), part.end())](Wire& wire, Pipe& pipe) { wire.deliver(pipe, bytes_sent); });
+      } else {
+        if (out_->gathered.empty()) send([](Wire& wire, Pipe& pipe) { wire.deliver(pipe, std::exchange(pipe.gathered, {})); });
+        append(out_->gathered, part);
+      }
     }
   }
 
@@ -218,7 +262,9 @@ class SimStream final : public ByteStream {
     if (wire_ == nullptr) return;
     in_->readable.notify();
     out_->writable.notify();
-    send([](Pipe& pipe) { pipe.finished = true; });
+    send([](Wire&, Pipe& pipe) {
+      if (!pipe.deaf) pipe.finished = true;
+    });
     // What the other side still writes meets nobody.
     in_->broken = true;
     in_->writable.notify();
@@ -234,12 +280,12 @@ class SimStream final : public ByteStream {
     in_ = first ? &wire_->b_to_a : &wire_->a_to_b;
   }
 
-  void send(std::function<void(Pipe&)> deliver) {
-    state_->clock.at(state_->clock.now() + state_->network.latency,
+  void send(std::function<void(Wire&, Pipe&)> deliver) {
+    state_->clock.at(state_->clock.now() + state_->network.latency + state_->network.gathering,
                      [state = state_, wire = wire_, pipe = out_, deliver = std::move(deliver)] {
                        state->deliver([&reached = *state, wire, pipe, deliver] {
                          if (!reached.reachable(wire->a, wire->b)) return false;
-                         deliver(*pipe);
+                         deliver(*wire, *pipe);
                          pipe->readable.notify();
                          return true;
                        });
@@ -349,6 +395,11 @@ void SimNetwork::set_date(std::chrono::hours forward) { clock_->date_set_ += for
 void SimNetwork::suspend(Duration time) { clock_->now_ += time; }
 Clock& SimNetwork::clock() noexcept { return *clock_; }
 
+std::size_t SimNetwork::connections() const {
+  std::erase_if(state_->wires, [](const std::weak_ptr<Wire>& wire) { return wire.expired(); });
+  return state_->wires.size();
+}
+
 SimHost& SimNetwork::add_host() {
   const std::string ip = "10.0." + std::to_string(hosts_.size() / 250) + "." + std::to_string(hosts_.size() % 250 + 1);
   hosts_.push_back(std::make_unique<SimHost>(*this, state_, ip, random_.below(UINT64_MAX)));
@@ -392,8 +443,7 @@ void SimHost::kill_connections() {
   for (const auto& weak : state_->wires) {
     const auto wire = weak.lock();
     if (!wire || (wire->a != ip_ && wire->b != ip_)) continue;
-    wire->a_to_b.fail();
-    wire->b_to_a.fail();
+    wire->cut();
   }
 }
 

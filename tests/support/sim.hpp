@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <string>
 #include <vector>
@@ -17,6 +18,19 @@ namespace p2p::test {
 
 class SimHost;
 struct SimAgent;
+
+/// What befalls one direction of a connection once so many of its bytes have arrived.
+struct Fault {
+  enum class Kind : std::uint8_t {
+    cut,         ///< the connection breaks for both ends, and what is under way is lost
+    half_close,  ///< the receiver reads the end, as if the sender had finished; the other direction goes on
+    stall,       ///< nothing more arrives, not even the end, and nobody is told
+    corrupt,     ///< the next byte arrives with a bit changed
+  };
+  Kind kind;
+  bool from_dialer;     ///< in what the dialer sends, else in what the listener sends
+  std::uint64_t after;  ///< bytes
+};
 
 /// One link to which every host is attached.
 class SimNetwork {
@@ -41,8 +55,20 @@ class SimNetwork {
 
   /// From one host to another.
   Duration latency = std::chrono::microseconds(100);
-  /// Whether a read gives only part of what has arrived, chosen at random; else all that it has room for.
-  bool splits_reads = true;
+  /// How much of what has arrived a read gives: part of it, chosen at random; all that it has room for; a single byte.
+  enum class Reads : std::uint8_t { parts, all, bytes };
+  Reads reads = Reads::parts;
+  /// What is written to a connection within this time arrives as one.
+  Duration gathering{0};
+  /// Of the next connection that is made.
+  std::optional<Fault> next_fault;
+  /// When a fault came to pass last.
+  std::optional<Time> faulted;
+  /// Bytes that have arrived, over all connections.
+  std::uint64_t carried_from_dialers = 0;
+  std::uint64_t carried_from_listeners = 0;
+  /// Connections that an end still holds.
+  std::size_t connections() const;
   /// Of a thousand datagrams, how many don't reach a receiver, chosen at random for each. An agent hears itself always.
   unsigned datagrams_lost = 0;
   /// What was sent so far; a multicast counts once.
