@@ -28,7 +28,7 @@ define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
 endef
 
-.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage faults soak endurance siege bench bench-micro bench-instructions bench-mdns interop interop-memcheck fuzz fuzz-long format format-check layering threat-model tidy install clean
+.PHONY: help deps deps-dev build demo demo-llm test asan tsan coverage faults soak endurance siege bench bench-micro bench-instructions bench-mdns interop interop-memcheck differential fuzz fuzz-record fuzz-long format format-check layering threat-model tidy install clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -96,6 +96,10 @@ interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 interop-memcheck: need-dev build  ## The same with p2p-agent and its library under valgrind's memcheck
 	@tests/interop/run.py --memcheck
 
+differential: need-dev  ## Put COUNT inputs (100000) into our sessions and into others', and compare what came of them; SEED=N
+	$(call build,release,-DP2P_TESTS=ON,differential)
+	@tests/interop/differential/run.py $(if $(COUNT),--inputs $(COUNT)) $(if $(SEED),--seed $(SEED))
+
 bench-micro: need-dev  ## Time each layer by itself; ONLY=REGEX takes some
 	$(call build,release,-DP2P_TESTS=ON,micro)
 	@build/release/bench/micro --benchmark_counters_tabular=true $(if $(ONLY),--benchmark_filter='$(ONLY)')
@@ -111,6 +115,11 @@ bench-mdns: need-dev  ## Let 2 to 1,000 agents discover each other for an hour o
 fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
 	$(call build,fuzz,,fuzz/all)
 	@scripts/fuzz $(FUZZ_SECONDS)
+
+fuzz-record: need-dev  ## Add to the fuzzers' corpora what the interop peers say
+	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_recorder)
+	$(call build,fuzz,,fuzz/all)
+	@scripts/fuzz-record
 
 fuzz-long: need-dev  ## Fuzz on until each target has had its CPU minutes, and write the table in docs/testing.md
 	$(call build,fuzz,,fuzz/all)
