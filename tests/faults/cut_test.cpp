@@ -50,9 +50,9 @@ struct Exchange {
   milliseconds delay;        // of the execution
   seconds linger{0};
   bool stream = false;
-  bool cancels = false;  // as soon as it runs
-  unsigned step = 16;    // of the bytes that are tried, with each fault; the connection is cut at every one of `cut_step`
-  unsigned cut_step = 16;
+  bool cancels = false;    // as soon as it runs
+  unsigned cut_step = 16;  // from one byte at which the connection is cut to the next
+  unsigned step = 16;      // the same of the other faults
   Duration latency = std::chrono::microseconds(100);
   SimNetwork::Reads reads = SimNetwork::Reads::parts;
   Duration gathering{0};
@@ -229,21 +229,57 @@ class EachByte : public testing::TestWithParam<std::tuple<std::string, Exchange>
 
 constexpr milliseconds brief{500};
 constexpr milliseconds longer{20'000};  // than it takes to notice that somebody is gone, and to linger
-constexpr auto random_parts = SimNetwork::Reads::parts;
 
-const std::vector<Exchange> exchanges{
-    {"Returns", false, true, brief, {}, false, false, 1, 1},
-    {"ReturnsToALingeringTask", true, true, brief, seconds(10), true, false, 16, 1},
-    {"ReturnsAfterCancelling", false, true, brief, seconds(10), true, true},
-    {"StaysAway", true, false, longer, {}, false, false, 1, 1},
-    {"StaysAwayFromALingeringTask", false, false, longer, seconds(10), true, false, 4, 4},
-    {"StaysAwayAfterCancelling", false, false, longer, seconds(10), true, true, 4, 4},
-    {"OnASlowLink", false, true, brief, seconds(10), true, false, 16, 16, milliseconds(400), random_parts, {}, milliseconds(20'000)},
-    {"ReadByteByByte", false, true, brief, seconds(10), true, false, 16, 16, milliseconds(1), SimNetwork::Reads::bytes},
-    {"ReadAllAtOnce", false, true, brief, {}, true, false, 16, 16, milliseconds(1), SimNetwork::Reads::all, milliseconds(50)},
-};
+// Three go through each byte over each muxer: who returns and who stays away, with each fault; who returns to a lingering task, cut.
+std::vector<Exchange> exchanges() {
+  const Exchange returns{.name = "Returns", .from_the_first_byte = false, .returns = true, .delay = brief, .cut_step = 1, .step = 1};
+  const Exchange away{.name = "StaysAway", .from_the_first_byte = true, .returns = false, .delay = longer, .cut_step = 1, .step = 1};
 
-INSTANTIATE_TEST_SUITE_P(OfAnExchange, EachByte, testing::Combine(each_muxer, testing::ValuesIn(exchanges)),
+  Exchange lingering = returns;
+  lingering.name = "ReturnsToALingeringTask";
+  lingering.from_the_first_byte = true;
+  lingering.linger = seconds(10);
+  lingering.stream = true;
+  lingering.step = 16;
+
+  Exchange sparse = lingering;
+  sparse.from_the_first_byte = false;
+  sparse.cut_step = 16;
+
+  Exchange cancelled = sparse;
+  cancelled.name = "ReturnsAfterCancelling";
+  cancelled.cancels = true;
+
+  Exchange away_lingering = sparse;
+  away_lingering.name = "StaysAwayFromALingeringTask";
+  away_lingering.returns = false;
+  away_lingering.delay = longer;
+  away_lingering.cut_step = away_lingering.step = 4;
+
+  Exchange away_cancelled = away_lingering;
+  away_cancelled.name = "StaysAwayAfterCancelling";
+  away_cancelled.cancels = true;
+
+  Exchange slow = sparse;
+  slow.name = "OnASlowLink";
+  slow.latency = milliseconds(400);
+  slow.tried = milliseconds(20'000);
+
+  Exchange bytewise = sparse;
+  bytewise.name = "ReadByteByByte";
+  bytewise.latency = milliseconds(1);
+  bytewise.reads = SimNetwork::Reads::bytes;
+
+  Exchange merged = sparse;
+  merged.name = "ReadAllAtOnce";
+  merged.linger = seconds(0);
+  merged.reads = SimNetwork::Reads::all;
+  merged.gathering = milliseconds(50);
+
+  return {returns, lingering, cancelled, away, away_lingering, away_cancelled, slow, bytewise, merged};
+}
+
+INSTANTIATE_TEST_SUITE_P(OfAnExchange, EachByte, testing::Combine(each_muxer, testing::ValuesIn(exchanges())),
                          [](const auto& one) { return std::string(muxer_name(std::get<0>(one.param))) + std::get<1>(one.param).name; });
 
 TEST_P(EachByte, MayBeWhereTheConnectionFails) {
