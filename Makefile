@@ -114,7 +114,7 @@ bench-mdns: need-dev  ## Let 2 to 1,000 agents discover each other for an hour o
 
 fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
 	$(call build,fuzz,,fuzz/all)
-	@scripts/fuzz $(FUZZ_SECONDS)
+	@scripts/fuzz $(FUZZ_SECONDS) $(JOBS)
 
 fuzz-record: need-dev  ## Add to the fuzzers' corpora what the interop peers say
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_recorder)
