@@ -57,7 +57,7 @@ inline constexpr seconds dial{5};                        // TCP connect to one a
 inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried
 inline constexpr seconds alive_in_use{1};                // of silence, then a peer that has streams open is pinged
 inline constexpr seconds alive_idle{15};                 // the same for one that has none
-inline constexpr seconds alive_answer{5};                // of silence behind such a ping, then the peer is gone
+inline constexpr seconds alive_answer{4};                // of silence behind such a ping, then the peer is gone
 inline constexpr seconds record{10};                     // from a record's first byte to its last; the largest takes it at 52 kbit/s
 inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
 

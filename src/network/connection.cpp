@@ -9,10 +9,11 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t work_before_flush = 4;    // coroutines that go on before what there is to write is written
-constexpr std::size_t input_size = 128 * 1024;  // bytes; holds the largest record and most of a next one
-constexpr std::size_t input_kept = 16 * 1024;   // of a record's beginning that waits outside such a buffer, which others need meanwhile
-constexpr std::size_t output_kept = 16 * 1024;  // the same of what was written
+constexpr std::size_t work_before_flush = 4;     // coroutines that go on before what there is to write is written
+constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest record and most of a next one
+constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
+constexpr std::size_t output_kept = 16 * 1024;   // the same of what was written
+constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
 
 // Buffers that no connection needs at present: an idle one has none. One loop runs on a thread, and all of its connections share these.
@@ -337,6 +338,7 @@ Awaitable<void> Connection::write_loop() {
       count_memory();
       co_await channel_->write(batch_);
       writing_since_.reset();
+      if (batch_.size() >= much_written) heard_ = environment_.clock.now();
       counters_.bytes_out += batch_.size();
       for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) {
         state->blocked = false;

@@ -126,7 +126,7 @@ class Connection {
   Bytes batch_;  // being written
   std::optional<Time> writing_since_;
   Event output_;                      // there is something to write, or nothing ever again
-  Time heard_{};                      // when bytes arrived last
+  Time heard_{};                      // when the peer gave a sign of life last
   std::optional<Time> asked_;         // when a silent peer was pinged that has not been heard since
   std::optional<Time> record_begun_;  // when the first bytes came of a record that is not whole yet
   bool pinging_ = false;              // on a stream, where the muxer has no pings

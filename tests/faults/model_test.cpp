@@ -355,7 +355,7 @@ class World : public testing::TestWithParam<std::string> {
     connected = false;
     co_return;
   }
-  /// For a moment, which nobody has to notice; or for so long that both sides do, between 5 and 6 seconds after.
+  /// For a moment, which nobody has to notice; or for so long that both sides do, between 4 and 5 seconds after.
   Awaitable<void> unplug(seconds time) {
     const bool noticed = time > limits::alive_idle + limits::alive_answer;
     const Time at = now() + limits::alive_answer;
@@ -364,11 +364,12 @@ class World : public testing::TestWithParam<std::string> {
     host.unplug();
     if (noticed) {
       model.lose_answers();
-      co_await pass(milliseconds(5'500));
+      const Duration until_noticed = limits::alive_answer + milliseconds(500);
+      co_await pass(until_noticed);
       model.advance(now());
       model.lose_connection(now(), false);
       connected = false;
-      co_await pass(time - milliseconds(5'500));
+      co_await pass(time - until_noticed);
     } else {
       co_await pass(time);
     }
