@@ -511,6 +511,7 @@ int endure(unsigned minutes, unsigned seed) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  free_large_blocks_at_once();  // as p2p-agent does
   try {
     const unsigned minutes = argc > 1 ? static_cast<unsigned>(std::stoul(argv[1])) : 30;
     const unsigned seed = argc > 2 ? static_cast<unsigned>(std::stoul(argv[2])) : std::random_device()();

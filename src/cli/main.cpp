@@ -3,6 +3,7 @@
 #include "crypto/crypto.hpp"
 #include "executors/registry.hpp"
 #include "network/agent.hpp"
+#include "network/system.hpp"
 #include "task/message.hpp"
 
 #include <CLI/CLI.hpp>
@@ -265,6 +266,7 @@ int main_of(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   crypto::forbid_core_dumps();
+  free_large_blocks_at_once();
   std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error
   return main_of(argc, argv);
 }

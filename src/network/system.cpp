@@ -3,6 +3,10 @@
 #include "network/tcp.hpp"
 #include "network/udp.hpp"
 
+#if __has_include(<malloc.h>)
+#include <malloc.h>
+#endif
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -166,6 +170,12 @@ void System::run(Awaitable<void> work) {
   parts_->context.restart();
   parts_->context.run();
   if (failure) std::rethrow_exception(failure);
+}
+
+void free_large_blocks_at_once() noexcept {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 512 * 1024);  // which by itself grows to 32 MiB
+#endif
 }
 
 }  // namespace p2p
