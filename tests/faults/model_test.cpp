@@ -250,7 +250,7 @@ class World : public testing::TestWithParam<std::string> {
         co_await until_clear();
         co_await take_step();
         co_await pass(settled);
-        co_await until_clear();  // what a long step ended beside may be due in this very moment
+        model.advance(now());
         compare();
         co_await pass(milliseconds(network.random().below(2'000)));
       }
@@ -360,6 +360,7 @@ class World : public testing::TestWithParam<std::string> {
     const bool noticed = time > limits::alive_idle + limits::alive_answer;
     const Time at = now() + limits::alive_answer;
     if (noticed && (model.waiting() > 0 || model.changes_between(at - doubtful, at + milliseconds(3'800)))) co_return;
+    if (model.changes_between(now() + time - doubtful, now() + time + doubtful)) co_return;
     say("unplug for " + std::to_string(time.count()) + " s");
     host.unplug();
     if (noticed) {
