@@ -271,7 +271,7 @@ class World : public testing::TestWithParam<std::string> {
   static constexpr milliseconds doubtful{20};  // around what happens by itself, which of the two comes first is not known
 
   Time now() { return network.clock().now(); }
-  Awaitable<void> pass(Duration time) { return sleep_until(network.clock(), network.loop(), now() + time); }
+  Awaitable<void> pass(Duration time) { return pause(network, time); }
   Awaitable<void> until_clear() {
     while (model.changes_between(now() - doubtful, now() + doubtful)) co_await pass(doubtful);
     model.advance(now());
@@ -302,7 +302,7 @@ class World : public testing::TestWithParam<std::string> {
     Task task = manager.make_task("step " + std::to_string(step));
     task.recipient = life->agent.id().text();
     task.stream = network.random().below(2) == 0;
-    task.linger_ms = std::array{0, 2'000, 20'000}.at(network.random().below(3));
+    task.linger_ms = std::array<std::uint64_t, 3>{0, 2'000, 20'000}.at(network.random().below(3));
     // Two that linger do not end in the same moment: which of them leaves its place to the other would not be known.
     if (task.linger_ms > 0) task.linger_ms += 2 * doubtful.count() * (tasks.size() % 16);
     if (network.random().below(5) == 0) task.timeout_ms = short_of_time.count();

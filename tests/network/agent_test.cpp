@@ -251,10 +251,10 @@ TEST(Agent, TurnsAwayConnectionsAboveItsLimit) {
   SimAgent second(network, looking());
   network.run({&listener, &first, &second}, [&]() -> Awaitable<void> {
     co_await first.agent.connect(listener.agent.addresses());
-    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(1));
+    co_await pause(network, seconds(1));
     EXPECT_EQ(co_await error_of(discard(second.agent.connect(listener.agent.addresses()))), Errc::closed);
     first.agent.disconnect(listener.agent.id());
-    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(1));
+    co_await pause(network, seconds(1));
     co_await second.agent.connect(listener.agent.addresses());
   });
 }

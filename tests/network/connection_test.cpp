@@ -86,7 +86,7 @@ TEST_P(Connections, GiveTheReaderWhatArrivedBeforeTheEnd) {
   with_connection([&]() -> Awaitable<void> {
     Stream stream = co_await a.agent.open_stream(b.agent.id(), "/test/short/1.0.0");
     stream.close_write();
-    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(2));
+    co_await pause(network, seconds(2));
     EXPECT_EQ(as_text(co_await stream.read()), "last words");
     EXPECT_TRUE((co_await stream.read()).empty());
   });
@@ -136,7 +136,7 @@ TEST_P(Connections, DoNotFireADeadlineThatWasTakenBack) {
   with_connection([&]() -> Awaitable<void> {
     Stream stream = co_await a.agent.open_stream(b.agent.id(), echo_protocol);
     { const Timer deadline = stream.deadline(seconds(1), "too late"); }
-    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + seconds(2));
+    co_await pause(network, seconds(2));
     co_await stream.write(as_bytes("alive"));
     EXPECT_EQ(as_text(co_await stream.read()), "alive");
     stream.close_write();

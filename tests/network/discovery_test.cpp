@@ -103,6 +103,14 @@ class Link {
       co_await bystander.stop();
     });
   }
+  /// When the agents have announced themselves, and nothing of that is remembered.
+  void run_at_rest(std::function<Awaitable<void>()> work) {
+    run([&]() -> Awaitable<void> {
+      co_await pause(network, seconds(10));
+      bystander.clear();
+      co_await work();
+    });
+  }
   Time now() { return network.clock().now(); }
   /// The name under which the only agent has announced itself.
   std::string name() const { return bystander.multicast.at(0).second.peers.at(0).name; }
@@ -130,9 +138,7 @@ TEST(Discovery, AnnouncesTwiceAtStart) {
 TEST(Discovery, AnswersByUnicastAtOnceAndByMulticastSoon) {
   Link link;
   link.add();
-  link.run([&]() -> Awaitable<void> {
-    co_await pause(link.network, seconds(10));
-    link.bystander.clear();
+  link.run_at_rest([&]() -> Awaitable<void> {
     const Time start = link.now();
     link.bystander.ask(mdns::encode_query(0x1234));
     co_await pause(link.network, milliseconds(150));
@@ -149,9 +155,7 @@ TEST(Discovery, AnswersByUnicastAtOnceAndByMulticastSoon) {
 TEST(Discovery, AnswersTheMetaQuery) {
   Link link;
   link.add();
-  link.run([&]() -> Awaitable<void> {
-    co_await pause(link.network, seconds(10));
-    link.bystander.clear();
+  link.run_at_rest([&]() -> Awaitable<void> {
     link.bystander.ask_from_5353(meta_query);
     co_await pause(link.network, milliseconds(150));
     EXPECT_EQ(link.bystander.multicast.size(), 1U);
@@ -414,9 +418,7 @@ TEST(Discovery, OneAnswersTheMetaQueryForAll) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Link link(seed);
     for (int i = 0; i < 20; ++i) link.add();
-    link.run([&]() -> Awaitable<void> {
-      co_await pause(link.network, seconds(10));
-      link.bystander.clear();
+    link.run_at_rest([&]() -> Awaitable<void> {
       link.bystander.ask_from_5353(meta_query);
       co_await pause(link.network, milliseconds(500));
       EXPECT_GE(link.bystander.multicast.size(), 1U);
@@ -430,9 +432,7 @@ TEST(Discovery, OneAnswersTheMetaQueryForAll) {
 TEST(Discovery, AnOneShotQueryBringsNothingToTheGroup) {
   Link link;
   link.add();
-  link.run([&]() -> Awaitable<void> {
-    co_await pause(link.network, seconds(10));
-    link.bystander.clear();
+  link.run_at_rest([&]() -> Awaitable<void> {
     const Time start = link.now();
     link.bystander.ask(mdns::encode_one_shot_query(0x1234));
     co_await pause(link.network, seconds(2));
@@ -447,9 +447,7 @@ TEST(Discovery, AnOneShotQueryBringsNothingToTheGroup) {
 TEST(Discovery, AnswersSoManySourcesASecondByUnicastAndTheOthersByMulticast) {
   Link link;
   link.add();
-  link.run([&]() -> Awaitable<void> {
-    co_await pause(link.network, seconds(10));
-    link.bystander.clear();
+  link.run_at_rest([&]() -> Awaitable<void> {
     std::vector<std::unique_ptr<DatagramSocket>> sockets;
     for (std::size_t i = 0; i < limits::mdns_unicast_sources; ++i) {
       SimHost& host = link.network.add_host();
@@ -595,9 +593,7 @@ TEST(Discovery, AnHourWithLossesLosesNobody) {
 TEST(Discovery, AnswersAFloodOfQueriesNoMoreThanItsLimits) {
   Link link;
   link.add();
-  link.run([&]() -> Awaitable<void> {
-    co_await pause(link.network, seconds(10));
-    link.bystander.clear();
+  link.run_at_rest([&]() -> Awaitable<void> {
     for (int i = 0; i < 1000; ++i) {
       link.bystander.ask(mdns::encode_query());
       co_await pause(link.network, milliseconds(3));

@@ -25,10 +25,7 @@ class Life : public Connected {
       co_await work();
     });
   }
-  Awaitable<void> pass(Duration time) {
-    const Time until = network.clock().now() + time;
-    return sleep_until(network.clock(), network.loop(), until);
-  }
+  Awaitable<void> pass(Duration time) { return pause(network, time); }
 
   Latch gone{network.loop()};
   Time ended{};
@@ -135,7 +132,7 @@ TEST(LifeOfAConnection, EndsWithAPeerWhoseRecordDoesNot) {
       const Time start = network.clock().now();
       const Duration all = in_time ? limits::record - seconds(1) : limits::record + seconds(1);
       EXPECT_EQ(co_await error_of(raw.send_slowly(frame, 1, all / 29)), in_time ? Errc{} : Errc::closed);
-      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + milliseconds(10));
+      co_await pause(network, milliseconds(10));
       EXPECT_EQ(reason, in_time ? "" : "the peer does not finish what it sends");
       EXPECT_LE(network.clock().now() - start, limits::record + seconds(1));
     });
@@ -158,7 +155,7 @@ TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
     const PeerId peer = (co_await dialer.agent.connect(addresses))->peer();
     {
       Stream waiting = dialer.agent.open_stream_lazily(peer, silent_protocol);
-      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + minutes(10));
+      co_await pause(network, minutes(10));
       EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
     }
     dialer.agent.disconnect(peer);

@@ -85,7 +85,7 @@ TEST(Yamux, KeepsABlockedWriterOnceHoweverOftenItsWindowGrows) {
     std::size_t before = 0;
     for (std::size_t updates = 0; updates < 20'000; ++updates) {
       co_await raw.send_sealed(little);
-      co_await sleep_until(network.clock(), network.loop(), network.clock().now() + 2 * network.latency);
+      co_await pause(network, 2 * network.latency);
       if (updates == 100) before = heap_in_use();
     }
     EXPECT_LT(heap_in_use(), before + 64 * 1024);

@@ -14,7 +14,6 @@ using std::chrono::seconds;
 
 class Throng : public testing::Test {
  protected:
-  Awaitable<void> pause(Duration time) { return sleep_until(network.clock(), network.loop(), network.clock().now() + time); }
   /// A channel that says nothing.
   Awaitable<std::unique_ptr<ByteStream>> silent(SimHost& host, Multiaddr address) {
     std::unique_ptr<ByteStream> channel = host.dial(address);
@@ -40,7 +39,7 @@ TEST_F(Throng, OfUnfinishedHandshakesFromOneAddressLosesItsOwnOldest) {
     const std::unique_ptr<ByteStream> earlier = co_await silent(other, address);
     std::vector<std::unique_ptr<ByteStream>> held;
     for (std::size_t i = 0; i < limits::pending_handshakes_address + 1; ++i) held.push_back(co_await silent(crowd, address));
-    co_await pause(milliseconds(1));
+    co_await pause(network, milliseconds(1));
     EXPECT_TRUE(co_await is_closed(*held.front()));
     held.erase(held.begin());
     // All the others, and the one of the other address, are there until their time is over.
@@ -65,7 +64,7 @@ TEST_F(Throng, OfUnfinishedHandshakesFromManyAddressesLosesTheOldestOfAll) {
       SimHost& host = network.add_host();
       for (std::size_t k = 0; k < limits::pending_handshakes_address; ++k) held.push_back(co_await silent(host, address));
     }
-    co_await pause(milliseconds(1));
+    co_await pause(network, milliseconds(1));
     EXPECT_TRUE(co_await is_closed(*held.front()));
     co_await honest.agent.connect(listener.agent.addresses());
   });
@@ -124,7 +123,7 @@ TEST_F(Throng, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
       ++through;
     };
     group.spawn(attempt(std::numeric_limits<std::size_t>::max()));
-    co_await pause(seconds(1));
+    co_await pause(network, seconds(1));
     EXPECT_GT(size, 200U);
     const auto given_up = [&] {
       return std::count_if(listener.host.log.begin(), listener.host.log.end(),
@@ -134,13 +133,13 @@ TEST_F(Throng, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
     for (std::size_t begin = 0; begin < size; begin += limits::pending_handshakes_address) {
       const std::size_t end = std::min(size, begin + limits::pending_handshakes_address);
       for (std::size_t bytes = begin; bytes < end; ++bytes) group.spawn(attempt(bytes));
-      co_await pause(limits::handshake / 2);
+      co_await pause(network, limits::handshake / 2);
       EXPECT_EQ(given_up(), static_cast<std::ptrdiff_t>(begin));
       const Time start = network.clock().now();
       co_await honest.agent.connect(listener.agent.addresses());
       EXPECT_LE(network.clock().now() - start, 8 * network.latency);
       honest.agent.disconnect(listener.agent.id());
-      co_await pause(limits::handshake / 2 + seconds(1));
+      co_await pause(network, limits::handshake / 2 + seconds(1));
       EXPECT_EQ(given_up(), static_cast<std::ptrdiff_t>(end));
     }
     listener.agent.close();
@@ -157,22 +156,21 @@ TEST_F(Throng, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
   SimAgent honest(network, looking());
   SimAgent another(network, looking());
   network.run({&listener, &crowd, &honest, &another}, [&]() -> Awaitable<void> {
-    std::vector<const Connection*> taken;
     for (std::size_t i = 0; i < options.max_connections; ++i) {
-      taken.push_back(co_await crowd.agent.connect(listener.agent.addresses()));
-      co_await pause(milliseconds(100));
+      co_await crowd.agent.connect(listener.agent.addresses());
+      co_await pause(network, milliseconds(100));
     }
     co_await honest.agent.connect(listener.agent.addresses());
     co_await honest.agent.identify(listener.agent.id());
     co_await another.agent.connect(listener.agent.addresses());
     co_await another.agent.identify(listener.agent.id());
-    co_await pause(seconds(1));
+    co_await pause(network, seconds(1));
     EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
     EXPECT_NE(another.agent.connection_to(listener.agent.id()), nullptr);
     // Two are left of the crowd. It gets no third place, which would be more than its share.
     const auto further = [&]() -> Awaitable<void> {
       co_await crowd.agent.connect(listener.agent.addresses());
-      co_await pause(seconds(1));
+      co_await pause(network, seconds(1));
     };
     co_await error_of(further());
     EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
@@ -249,7 +247,7 @@ TEST_F(Throng, ThatDoesNotReadWhatItAsksForIsLetGo) {
     const auto speak = [&]() -> Awaitable<void> {
       while (true) {
         co_await peer.send_bytewise(stream, Bytes(1));
-        co_await pause(seconds(1));
+        co_await pause(network, seconds(1));
       }
     };
     EXPECT_EQ(co_await error_of(speak()), Errc::closed);

@@ -73,12 +73,14 @@ TEST_P(Violation, EndsItsOwnConnectionAlone) {
     Stream stream = co_await honest.agent.open_stream(peer, std::string(ping_protocol));
     co_await attacker.dial(listener.agent.addresses().front());
     co_await attacker.send_sealed(attack.bytes);
-    co_await sleep_until(network.clock(), network.loop(), network.clock().now() + milliseconds(500));
+    co_await pause(network, milliseconds(500));
     if (attack.reason.empty()) {
       EXPECT_TRUE(reasons.empty()) << reasons.front();
     } else {
       EXPECT_EQ(reasons.size(), 1U);
-      if (!reasons.empty()) EXPECT_NE(reasons.front().find(attack.reason), std::string::npos) << reasons.front();
+      if (!reasons.empty()) {
+        EXPECT_NE(reasons.front().find(attack.reason), std::string::npos) << reasons.front();
+      }
     }
     co_await ping(stream, network.random());
     EXPECT_NE(honest.agent.connection_to(peer), nullptr);

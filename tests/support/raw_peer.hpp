@@ -44,7 +44,7 @@ class RawPeer {
     const Bytes record = upgraded_->secure.writer.take({});
     for (ByteView rest = record; !rest.empty(); rest = rest.subspan(std::min(piece, rest.size()))) {
       co_await upgraded_->channel->write(rest.first(std::min(piece, rest.size())));
-      co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + pause);
+      co_await test::pause(network_, pause);
     }
   }
   /// Each byte in a record of its own, each record a while after the last.
@@ -52,7 +52,7 @@ class RawPeer {
     for (const std::uint8_t byte : bytes) {
       session_->send(stream, ByteView(&byte, 1));
       co_await flush();
-      co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + std::chrono::milliseconds(1));
+      co_await pause(network_, std::chrono::milliseconds(1));
     }
   }
   /// The stream on which the peer has sent exactly `bytes` so far.

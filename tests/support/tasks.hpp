@@ -39,7 +39,7 @@ class Tasks : public testing::TestWithParam<std::string> {
   }
 
   PeerId peer() const { return provider_host.agent.id(); }
-  Awaitable<void> pause(Duration duration) { return sleep_until(network.clock(), network.loop(), network.clock().now() + duration); }
+  Awaitable<void> pause(Duration duration) { return test::pause(network, duration); }
 
   Task task(std::string prompt = "hi", bool stream = false) {
     Task made = manager.make_task(std::move(prompt));

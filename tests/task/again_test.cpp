@@ -236,7 +236,7 @@ class SlowKeeper final : public ReceiptKeeper {
   bool full(std::uint64_t) const override { return false; }
   Awaitable<void> keep(ReceiptName, Bytes) override {
     ++kept;
-    co_await sleep_until(network_.clock(), network_.loop(), network_.clock().now() + seconds(2));
+    co_await pause(network_, seconds(2));
   }
   unsigned kept = 0;
 
