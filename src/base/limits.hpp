@@ -64,9 +64,8 @@ inline constexpr seconds close_flush{2};                 // for what is still to
 // Memory
 inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise
 inline constexpr std::size_t memory_least = 64 * 1024 * 1024;  // bytes that it takes to work on the largest tasks
-constexpr std::size_t memory_share(std::size_t all) {
-  return all / 8 * 3;
-}  // for connections, and for tasks; the rest is for the work on both
+/// For connections, and as much for tasks; the rest is for the work on both.
+constexpr std::size_t memory_share(std::size_t all) { return all / 8 * 3; }
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
 inline constexpr std::size_t stream_memory = 4 * 1024;       // bytes that a stream counts for
 

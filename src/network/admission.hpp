@@ -46,9 +46,6 @@ class Admission {
     void connected();
     /// Connections from its address.
     std::size_t connections() const noexcept { return address_->second.connections; }
-    bool is_from_where(const Guest& other) const noexcept {
-      return admission_ != nullptr && other.admission_ != nullptr && address_ == other.address_;
-    }
     bool is_inbound() const noexcept { return admission_ != nullptr; }
 
    private:

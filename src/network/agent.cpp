@@ -20,6 +20,11 @@ crypto::SecretKey random_key(Random& random) {
 
 bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
+std::string host_of(const Multiaddr& address) {
+  const Result<TcpAddress> tcp = tcp_address(address);
+  return tcp ? tcp->host : std::string();
+}
+
 }  // namespace
 
 // A connection and what the peer said of itself on it.
@@ -153,19 +158,18 @@ Awaitable<void> Agent::accept(Listener& listener) {
 
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   const Multiaddr from = channel->remote_address();
-  const Result<TcpAddress> address = tcp_address(from);
-  Admission::Guest guest = admission_.receive(address ? address->host : std::string(), *channel, environment_.clock.now());
+  Admission::Guest guest = admission_.receive(host_of(from), *channel, environment_.clock.now());
   Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
   try {
-    if (!has_place(guest, instead)) fail(Errc::exhausted, "too many connections");
+    in_the_place_of(guest);
     const Time turn = admission_.turn(guest, environment_.clock.now());
     if (turn > environment_.clock.now()) co_await pause_until(turn);
     const UpgradeOptions options = upgrade_options();
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
     if (upgraded->secure.remote == id()) fail(Errc::unverified, "it is this agent itself");
-    if (!has_place(guest, instead)) fail(Errc::exhausted, "too many connections");
+    instead = in_the_place_of(guest);
   } catch (const boost::system::system_error& error) {
     problem = message_of(error);
   }
@@ -179,49 +183,55 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   adopt(*std::move(upgraded), std::move(guest));
 }
 
-bool Agent::has_place(const Admission::Guest& guest, Peer*& instead) {
-  instead = nullptr;
-  if (guest.connections() >= options_.max_connections_per_address) return false;
-  if (peers_.size() < options_.max_connections) return true;
-  // From the address that has most, the one that has been silent for longest.
-  std::size_t there = 0;
-  for (Peer& peer : peers_) {
-    if (peer.connection.ended()) {
-      ++there;
-    } else if (peer.guest.is_inbound() && peer.guest.connections() > guest.connections() + 1) {
-      const std::size_t most = instead == nullptr ? 0 : instead->guest.connections();
-      const bool longer = instead != nullptr && peer.connection.heard() < instead->connection.heard();
-      if (peer.guest.connections() > most || (peer.guest.connections() == most && longer)) instead = &peer;
+Agent::Peer* Agent::in_the_place_of(const Admission::Guest& guest) {
+  if (guest.connections() < options_.max_connections_per_address) {
+    if (peers_.size() < options_.max_connections) return nullptr;
+    std::size_t alive = 0;
+    Peer* silent = nullptr;  // for longest, from the address that has most
+    const auto before = [](const Peer& a, const Peer& b) {
+      if (a.guest.connections() != b.guest.connections()) return a.guest.connections() > b.guest.connections();
+      return a.connection.heard() < b.connection.heard();
+    };
+    for (Peer& peer : peers_) {
+      if (peer.connection.ended()) continue;
+      ++alive;
+      if (!peer.guest.is_inbound() || peer.guest.connections() <= guest.connections() + 1) continue;
+      if (silent == nullptr || before(peer, *silent)) silent = &peer;
     }
+    if (alive < options_.max_connections) return nullptr;
+    if (silent != nullptr) return silent;
   }
-  if (peers_.size() - there < options_.max_connections) instead = nullptr;
-  return instead != nullptr || peers_.size() - there < options_.max_connections;
+  fail(Errc::exhausted, "too many connections");
 }
 
 Awaitable<void> Agent::keep_within_memory() {
   while (!stopping_) {
     co_await memory_.exceeded.wait();
     while (memory_.is_exceeded() && !stopping_) {
-      std::map<std::string, std::size_t> held;  // by address
-      const auto host_of = [](const Peer& peer) {
-        const Result<TcpAddress> address = tcp_address(peer.connection.remote_address());
-        return address ? address->host : std::string();
-      };
-      for (const Peer& peer : peers_) {
-        if (!peer.connection.ended()) held[host_of(peer)] += peer.connection.memory_held();
-      }
-      Peer* largest = nullptr;
-      const auto size = [&](const Peer& peer) { return std::pair(held[host_of(peer)], peer.connection.memory_held()); };
-      for (Peer& peer : peers_) {
-        if (!peer.connection.ended() && (largest == nullptr || size(peer) > size(*largest))) largest = &peer;
-      }
-      if (largest == nullptr) break;
+      Peer* const peer = largest();
+      if (peer == nullptr) break;
       environment_.log.write(Logger::Level::warn, "the memory for peers is used up; ending the connection that takes most, with " +
-                                                      largest->connection.peer().text() + " at " +
-                                                      largest->connection.remote_address().text());
-      largest->connection.abort({Errc::exhausted, "the memory for peers is used up, and this connection takes most of it"});
+                                                      peer->connection.peer().text() + " at " + peer->connection.remote_address().text());
+      peer->connection.abort({Errc::exhausted, "the memory for peers is used up, and this connection takes most of it"});
     }
   }
+}
+
+Agent::Peer* Agent::largest() {
+  std::map<std::string, std::size_t> by_host;
+  for (const Peer& peer : peers_) {
+    if (!peer.connection.ended()) by_host[host_of(peer.connection.remote_address())] += peer.connection.memory_held();
+  }
+  Peer* found = nullptr;
+  std::pair<std::size_t, std::size_t> most;
+  for (Peer& peer : peers_) {
+    if (peer.connection.ended()) continue;
+    const std::pair size(by_host[host_of(peer.connection.remote_address())], peer.connection.memory_held());
+    if (found != nullptr && size <= most) continue;
+    found = &peer;
+    most = size;
+  }
+  return found;
 }
 
 Agent::Peer& Agent::adopt(Upgraded upgraded, Admission::Guest guest) {

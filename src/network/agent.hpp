@@ -127,9 +127,11 @@ class Agent {
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
   Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected);
   Peer& adopt(Upgraded upgraded, Admission::Guest guest);
-  /// Whether there is a place for a connection of the guest's, and who goes for it if one has to.
-  bool has_place(const Admission::Guest& guest, Peer*& instead);
+  /// Who has to go for a connection of the guest's, if anybody has to. Throws exhausted when there is no place for it in any case.
+  Peer* in_the_place_of(const Admission::Guest& guest);
   Awaitable<void> keep_within_memory();
+  /// The connection that holds most of the address that holds most, or null.
+  Peer* largest();
   Awaitable<void> look_after(std::list<Peer>::iterator peer);
   Awaitable<void> ask_identify(Peer& peer);
   const Identify& own_identify();

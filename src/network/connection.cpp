@@ -123,6 +123,13 @@ void Connection::make_room() {
 
 void Connection::count_memory() { buffers_.set(limits::connection_memory + input_.size() + batch_.capacity() + writer_.size()); }
 
+void Connection::free_output() {
+  if (writing_since_ || writer_.size() > 0 || batch_.capacity() <= output_kept) return;
+  batch_ = {};
+  static_cast<void>(writer_.take({}));  // the buffer's twin
+  count_memory();
+}
+
 Awaitable<void> Connection::relieve_congestion() {
   relieved_.set(environment_.clock.now() + limits::mplex_unread);
   const Time deadline = environment_.clock.now() + limits::mplex_unread;
@@ -198,7 +205,8 @@ void Connection::on_event(const MuxEvent& event) {
 }
 
 Stream Connection::begin_stream(StreamId id) {
-  auto state = std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id, memory_);
+  auto state =
+      std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id, buffers_.further(limits::stream_memory));
   streams_.emplace(id, state);
   const Time soon = environment_.clock.now() + limits::alive_in_use;
   if (life_check_due_ > soon) check_life_at(soon);
@@ -271,11 +279,7 @@ void Connection::check_life() {
   if (writing_since_ && now >= *writing_since_ + limits::write_wait) {
     return abort({Errc::exhausted, "the peer does not take what is written to it"});
   }
-  if (!writing_since_ && writer_.size() == 0 && batch_.capacity() > output_kept) {
-    batch_ = {};
-    static_cast<void>(writer_.take({}));  // the buffer's twin
-    count_memory();
-  }
+  free_output();
   if (asked_ && heard_ >= *asked_) asked_.reset();
   if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
   // Bytes come, and yet nothing that could be read: a length that was changed on its way looks like this.

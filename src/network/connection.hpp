@@ -91,6 +91,8 @@ class Connection {
   void flush_soon();
   /// Counts the buffers that the connection itself holds.
   void count_memory();
+  /// An idle connection keeps no large buffers.
+  void free_output();
   void check_life_at(Time when);
   /// Pings a peer that has been silent, and ends the connection with one that stays it, or that does not finish a record.
   void check_life();

@@ -133,7 +133,7 @@ bool Stream::connection_ended() const noexcept { return state_->connection_ended
 const PeerId& Stream::peer() const noexcept { return state_->peer; }
 const std::string& Stream::protocol() const noexcept { return state_->protocol; }
 Clock& Stream::clock() const noexcept { return state_->clock; }
-MemoryCharge Stream::charge(std::size_t bytes) const { return MemoryCharge(state_->account, bytes); }
+MemoryCharge Stream::charge(std::size_t bytes) const { return state_->memory.further(bytes); }
 
 Timer Stream::deadline(Duration patience, const char* reason) {
   return state_->clock.schedule(state_->clock.now() + patience, [state = std::weak_ptr<State>(state_), reason] {

@@ -2,7 +2,6 @@
 // What a stream's handle and its connection share. Only stream.cpp and connection.cpp look inside.
 
 #include "base/error.hpp"
-#include "base/limits.hpp"
 #include "network/memory.hpp"
 #include "network/stream.hpp"
 #include "wire/multistream.hpp"
@@ -14,13 +13,12 @@ namespace p2p {
 
 struct Stream::State {
   State(Connection& owner, Loop loop, Clock& clock_of_owner, const PeerId& peer_of_owner, StreamId id_in_session,
-        std::shared_ptr<MemoryAccount> account_of_owner)
+        MemoryCharge memory_of_stream)
       : connection(&owner),
         clock(clock_of_owner),
         peer(peer_of_owner),
         id(id_in_session),
-        account(std::move(account_of_owner)),
-        memory(account, limits::stream_memory),
+        memory(std::move(memory_of_stream)),
         readable(loop),
         writable(std::move(loop)) {}
 
@@ -28,7 +26,6 @@ struct Stream::State {
   Clock& clock;
   const PeerId peer;
   const StreamId id;
-  const std::shared_ptr<MemoryAccount> account;
   MemoryCharge memory;  // of what arrived and what was handed out
   std::string protocol;
   std::optional<multistream::Dialer> negotiation;  // not finished yet

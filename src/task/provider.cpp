@@ -139,8 +139,9 @@ class Provider::Job final : public Course, public TaskRun {
     if (output.size() + text.size() > output_limit_) {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
-    if (!provider_.has_memory(2 * text.size())) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
-    hold(2 * text.size());  // it stands in the result again
+    const std::size_t taken = 2 * text.size();  // it stands in the result again
+    if (!provider_.has_memory(taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
+    hold(taken);
     output += text;
     changed();
     while (!stop && !is_delivered()) co_await delivered.wait();
@@ -514,7 +515,8 @@ std::optional<TaskError> Provider::enter(Job& job) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
-  if (!has_memory(job.memory())) {
+  const std::size_t memory = job.memory();
+  if (!has_memory(memory)) {
     return TaskError{"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms(lane)};
   }
   if (lane.running >= slots(lane)) {
@@ -541,7 +543,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   ++lane.shares[job.requester()].waiting;
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
-  job.hold(job.memory());
+  job.hold(memory);
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });
