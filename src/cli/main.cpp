@@ -6,12 +6,16 @@
 #include "network/system.hpp"
 #include "task/message.hpp"
 
+#include <algorithm>
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <memory>
+#include <span>
+#include <string_view>
 
 namespace {
 
@@ -80,6 +84,159 @@ std::string version() {
          std::string(task_protocol) + " " + std::string(info_protocol) + " mDNS _p2p._udp.local";
 }
 
+void add_options(CLI::App& command, ServeOptions& options) {
+  command
+      .add_option("--executor", options.executors,
+                  "What runs tasks (default: mock), repeatable: " + executor_kinds() + "; [TYPE=] before it for another task type")
+      ->type_name("SPEC")
+      ->allow_extra_args(false);
+  command.add_option("--as", options.as, "The name of the command behind `--`, which others ask for as a model")->type_name("NAME");
+  command.add_flag("--worker", options.worker, "That command stays, and gets its tasks as lines of JSON");
+  command.add_option("COMMAND", options.command, "After `--`: a program and its arguments, run without a shell")
+      ->type_name("PROGRAM ARG...");
+  command.add_option("--allow", options.allow, "Only this peer may ask; repeatable")->type_name("PEERID")->allow_extra_args(false);
+  command.add_option("--allow-file", options.allow_file, "Only the peers in this file may ask; read again on SIGHUP")->type_name("FILE");
+  command.add_flag("--allow-any", options.allow_any, "Everyone on the network may ask");
+  command.add_option("--slots", options.slots, "Tasks that run at once, of each executor (default: what suits it)")
+      ->check(in_range(1, 10000))
+      ->type_name("N");
+  command.add_option("--queue", options.queue, "Tasks that may wait, of each executor")
+      ->capture_default_str()
+      ->check(in_range(0, 10000))
+      ->type_name("N");
+  add_duration(command, "--max-time", options.max_time, "How long a task may take, whatever it asks for", "10m",
+               std::chrono::milliseconds(1));
+  add_size(command, "--max-input", options.max_input, "Size of a task (default: 4M)");
+  add_size(command, "--max-output", options.max_output, "Size of an output (default: 2M for commands)");
+  add_size(command, "--receipts-max", options.receipts_max, "Size of all receipts; when it is reached, tasks are refused")
+      ->default_str("1G");
+  command.add_option("--receipts", options.receipts, "Keep a receipt of every result in this directory")->type_name("DIR");
+  command.add_option("--openai-key-file", options.openai_key_file, "The key for openai (default: $OPENAI_API_KEY)")->type_name("FILE");
+  add_duration(command, "--grace", options.grace, "How long running tasks may go on after the first signal", "10s");
+  command.add_option("--listen", options.listen, "Listen here (default: every interface, a free port); repeatable")
+      ->type_name("MULTIADDR")
+      ->allow_extra_args(false);
+  command.add_flag("--no-mdns", options.no_mdns, "Neither announce this agent nor look for others");
+  add_size(command, "--max-memory", options.max_memory, "Size of what connections and tasks hold in memory, in all")->default_str("256M");
+  command.add_option("--max-connections", options.max_connections, "Connections at once, in all")
+      ->capture_default_str()
+      ->check(in_range(1, 1000000))
+      ->type_name("N");
+  command.add_option("--max-connections-per-address", options.max_connections_per_address, "The same from one address")
+      ->capture_default_str()
+      ->check(in_range(1, 1000000))
+      ->type_name("N");
+  command.add_flag("--perf", options.perf, "Let everyone measure how fast bytes go (`p2p-agent bench --bulk`)");
+  command.add_flag("--quiet", options.quiet, "Print nothing but where it listens");
+  add_common(command, options);
+}
+
+void add_options(CLI::App& command, RunOptions& options) {
+  command.add_option("PROMPT", options.prompt, "The prompt; - or none reads it from standard input");
+  command.add_option("--model", options.model, "The model, or the command, to ask for (default: the provider's first)")->type_name("NAME");
+  command.add_option("--system", options.system, "What a model is told before the prompt")->type_name("TEXT");
+  command.add_option("--max-tokens", options.max_tokens, "Tokens of output at most")->type_name("N");
+  command.add_option("--temperature", options.temperature, "0 for the likeliest output, more for more variety")->type_name("X");
+  command.add_option("--seed", options.seed, "For the same output again, where the model can")->type_name("N");
+  command.add_option("--input", options.input, "The task's whole input as JSON, - for standard input")->type_name("FILE");
+  command.add_option("--type", options.task_type, "The task's type")->capture_default_str()->type_name("TYPE");
+  command.add_option("--peer", options.peers, "Ask this peer alone; repeatable, tried in order")
+      ->type_name("MULTIADDR|PEERID")
+      ->allow_extra_args(false);
+  command.add_flag("--stream,!--no-stream", options.stream, "Print the output as it comes (default: on a terminal)");
+  command.add_option("--receipt", options.receipt, "Keep what proves the answer; `p2p-agent verify` checks it")->type_name("FILE");
+  command.add_option("--retries", options.retries, "Try again after a broken connection, or when the provider is busy")
+      ->capture_default_str()
+      ->check(CLI::Range(0U, 1000U))
+      ->type_name("N");
+  add_duration(command, "--wait", options.wait, "How long to look for a peer", "5s");
+  add_duration(command, "--timeout", options.timeout, "How long the task may take", "10m", std::chrono::milliseconds(1));
+  add_common(command, options);
+}
+
+void add_options(CLI::App& command, SurveyOptions& options) {
+  add_duration(command, "--wait", options.wait, "How long to look", "5s");
+  add_common(command, options);
+}
+
+void add_options(CLI::App& command, PingOptions& options) {
+  command.add_option("PEER", options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
+  command.add_option("--count", options.count, "Stop after so many (default: when interrupted)")
+      ->check(CLI::Range(1U, 1000000000U))
+      ->type_name("N");
+  add_duration(command, "--wait", options.wait, "How long to look for a peer named by its PeerId", "5s");
+  add_common(command, options);
+}
+
+void add_options(CLI::App& command, BenchOptions& options) {
+  command.add_option("PEER", options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
+  const CLI::Validator some = in_range(1, 1000000000);
+  command.add_option("--pings", options.pings, "Pings, one after another")->check(some)->type_name("N");
+  command.add_option("--tasks", options.tasks, "Tasks, one after another; the first 200 don't count")
+      ->check(in_range(201, 1000000000))
+      ->type_name("N");
+  command.add_flag("--samples", options.samples, "With --json: the times of all these tasks as well");
+  command.add_option("--total", options.total, "Tasks, several at once; the first ones don't count")->check(some)->type_name("N");
+  command.add_option("--concurrency", options.concurrency, "How many of these at once")
+      ->capture_default_str()
+      ->check(in_range(1, 100000))
+      ->type_name("C");
+  command.add_option("--connections", options.connections, "Connections that are opened and closed")->check(some)->type_name("N");
+  command.add_option("--parallel", options.parallel, "How many of these at once")
+      ->capture_default_str()
+      ->check(in_range(1, 10000))
+      ->type_name("P");
+  command.add_option("--bulk", options.bulk, "MiB sent up, then down; needs `serve --perf` or the like over there")
+      ->check(in_range(1, 1000000))
+      ->type_name("MIB");
+  command.add_option("--hold", options.hold, "Connections that are opened and held until standard input ends")
+      ->check(in_range(1, 1000000))
+      ->type_name("N");
+  command.add_option("--prompt-bytes", options.prompt_bytes, "Size of a task's prompt (default: 14)")
+      ->check(in_range(1, 2L * 1024 * 1024))
+      ->type_name("N");
+  add_duration(command, "--wait", options.wait, "How long to look for a peer named by its PeerId", "5s");
+  add_common(command, options);
+}
+
+void add_options(CLI::App& command, CommonOptions& options) {
+  command.add_flag("--json", options.json, "Print one JSON object a line");
+  add_identity(command, options);
+}
+
+void add_options(CLI::App& command, VerifyOptions& options) {
+  command.add_option("FILE", options.file, "The receipt; - reads it from standard input")->required();
+  command.add_flag("--unaddressed", options.unaddressed, "Accept a task that names no recipient: it does not prove who was asked");
+  command.add_flag("--json", options.json, "Print one JSON object");
+}
+
+/// Gives the command its options, and what to call once they have been read.
+using Prepare = std::function<Exit()> (*)(CLI::App&);
+
+template <auto run_command, class Options>
+std::function<Exit()> prepare(CLI::App& command) {
+  const auto options = std::make_shared<Options>();
+  add_options(command, *options);
+  return [options] { return run_command(*options); };
+}
+
+struct Command {
+  const char* name;
+  const char* description;
+  Prepare prepare;
+};
+
+constexpr Command commands[] = {
+    {"serve", "Run tasks for others, until interrupted", prepare<cli::serve, ServeOptions>},
+    {"run", "Have a task run by an agent on the network and print its output", prepare<cli::run, RunOptions>},
+    {"models", "List the models on the network, who has them and how busy they are", prepare<cli::models, SurveyOptions>},
+    {"peers", "List the agents on the network and what they execute", prepare<cli::peers, SurveyOptions>},
+    {"ping", "Measure the round trip to a peer", prepare<cli::ping, PingOptions>},
+    {"bench", "Measure a peer: round trips, tasks, connections, bytes a second", prepare<cli::bench, BenchOptions>},
+    {"id", "Show the PeerId of an identity", prepare<cli::id, CommonOptions>},
+    {"verify", "Check a receipt: who asked whom what, and what came back", prepare<cli::verify, VerifyOptions>},
+};
+
 int main_of(int argc, char** argv) {
   CLI::App app{"AI agents on a local network: find each other, hand each other tasks. No server, no account."};
   app.set_version_flag("--version", version());
@@ -88,163 +245,23 @@ int main_of(int argc, char** argv) {
   app.option_defaults()->always_capture_default(false);
   app.get_formatter()->column_width(38);  // of the longest option
 
-  ServeOptions serve_options;
-  CLI::App* const serve_command = app.add_subcommand("serve", "Run tasks for others, until interrupted");
-  serve_command
-      ->add_option("--executor", serve_options.executors,
-                   "What runs tasks (default: mock), repeatable: " + executor_kinds() + "; [TYPE=] before it for another task type")
-      ->type_name("SPEC")
-      ->allow_extra_args(false);
-  serve_command->add_option("--as", serve_options.as, "The name of the command behind `--`, which others ask for as a model")
-      ->type_name("NAME");
-  serve_command->add_flag("--worker", serve_options.worker, "That command stays, and gets its tasks as lines of JSON");
-  serve_command->add_option("COMMAND", serve_options.command, "After `--`: a program and its arguments, run without a shell")
-      ->type_name("PROGRAM ARG...");
-  serve_command->add_option("--allow", serve_options.allow, "Only this peer may ask; repeatable")
-      ->type_name("PEERID")
-      ->allow_extra_args(false);
-  serve_command->add_option("--allow-file", serve_options.allow_file, "Only the peers in this file may ask; read again on SIGHUP")
-      ->type_name("FILE");
-  serve_command->add_flag("--allow-any", serve_options.allow_any, "Everyone on the network may ask");
-  serve_command->add_option("--slots", serve_options.slots, "Tasks that run at once, of each executor (default: what suits it)")
-      ->check(in_range(1, 10000))
-      ->type_name("N");
-  serve_command->add_option("--queue", serve_options.queue, "Tasks that may wait, of each executor")
-      ->capture_default_str()
-      ->check(in_range(0, 10000))
-      ->type_name("N");
-  add_duration(*serve_command, "--max-time", serve_options.max_time, "How long a task may take, whatever it asks for", "10m",
-               std::chrono::milliseconds(1));
-  add_size(*serve_command, "--max-input", serve_options.max_input, "Size of a task (default: 4M)");
-  add_size(*serve_command, "--max-output", serve_options.max_output, "Size of an output (default: 2M for commands)");
-  add_size(*serve_command, "--receipts-max", serve_options.receipts_max, "Size of all receipts; when it is reached, tasks are refused")
-      ->default_str("1G");
-  serve_command->add_option("--receipts", serve_options.receipts, "Keep a receipt of every result in this directory")->type_name("DIR");
-  serve_command->add_option("--openai-key-file", serve_options.openai_key_file, "The key for openai (default: $OPENAI_API_KEY)")
-      ->type_name("FILE");
-  add_duration(*serve_command, "--grace", serve_options.grace, "How long running tasks may go on after the first signal", "10s");
-  serve_command->add_option("--listen", serve_options.listen, "Listen here (default: every interface, a free port); repeatable")
-      ->type_name("MULTIADDR")
-      ->allow_extra_args(false);
-  serve_command->add_flag("--no-mdns", serve_options.no_mdns, "Neither announce this agent nor look for others");
-  add_size(*serve_command, "--max-memory", serve_options.max_memory, "Size of what connections and tasks hold in memory, in all")
-      ->default_str("256M");
-  serve_command->add_option("--max-connections", serve_options.max_connections, "Connections at once, in all")
-      ->capture_default_str()
-      ->check(in_range(1, 1000000))
-      ->type_name("N");
-  serve_command->add_option("--max-connections-per-address", serve_options.max_connections_per_address, "The same from one address")
-      ->capture_default_str()
-      ->check(in_range(1, 1000000))
-      ->type_name("N");
-  serve_command->add_flag("--perf", serve_options.perf, "Let everyone measure how fast bytes go (`p2p-agent bench --bulk`)");
-  serve_command->add_flag("--quiet", serve_options.quiet, "Print nothing but where it listens");
-  add_common(*serve_command, serve_options);
-
-  RunOptions run_options;
-  CLI::App* const run_command = app.add_subcommand("run", "Have a task run by an agent on the network and print its output");
-  run_command->add_option("PROMPT", run_options.prompt, "The prompt; - or none reads it from standard input");
-  run_command->add_option("--model", run_options.model, "The model, or the command, to ask for (default: the provider's first)")
-      ->type_name("NAME");
-  run_command->add_option("--system", run_options.system, "What a model is told before the prompt")->type_name("TEXT");
-  run_command->add_option("--max-tokens", run_options.max_tokens, "Tokens of output at most")->type_name("N");
-  run_command->add_option("--temperature", run_options.temperature, "0 for the likeliest output, more for more variety")->type_name("X");
-  run_command->add_option("--seed", run_options.seed, "For the same output again, where the model can")->type_name("N");
-  run_command->add_option("--input", run_options.input, "The task's whole input as JSON, - for standard input")->type_name("FILE");
-  run_command->add_option("--type", run_options.task_type, "The task's type")->capture_default_str()->type_name("TYPE");
-  run_command->add_option("--peer", run_options.peers, "Ask this peer alone; repeatable, tried in order")
-      ->type_name("MULTIADDR|PEERID")
-      ->allow_extra_args(false);
-  run_command->add_flag("--stream,!--no-stream", run_options.stream, "Print the output as it comes (default: on a terminal)");
-  run_command->add_option("--receipt", run_options.receipt, "Keep what proves the answer; `p2p-agent verify` checks it")->type_name("FILE");
-  run_command->add_option("--retries", run_options.retries, "Try again after a broken connection, or when the provider is busy")
-      ->capture_default_str()
-      ->check(CLI::Range(0U, 1000U))
-      ->type_name("N");
-  add_duration(*run_command, "--wait", run_options.wait, "How long to look for a peer", "5s");
-  add_duration(*run_command, "--timeout", run_options.timeout, "How long the task may take", "10m", std::chrono::milliseconds(1));
-  add_common(*run_command, run_options);
-
-  SurveyOptions models_options;
-  CLI::App* const models_command = app.add_subcommand("models", "List the models on the network, who has them and how busy they are");
-  add_duration(*models_command, "--wait", models_options.wait, "How long to look", "5s");
-  add_common(*models_command, models_options);
-
-  SurveyOptions peers_options;
-  CLI::App* const peers_command = app.add_subcommand("peers", "List the agents on the network and what they execute");
-  add_duration(*peers_command, "--wait", peers_options.wait, "How long to look", "5s");
-  add_common(*peers_command, peers_options);
-
-  PingOptions ping_options;
-  CLI::App* const ping_command = app.add_subcommand("ping", "Measure the round trip to a peer");
-  ping_command->add_option("PEER", ping_options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
-  ping_command->add_option("--count", ping_options.count, "Stop after so many (default: when interrupted)")
-      ->check(CLI::Range(1U, 1000000000U))
-      ->type_name("N");
-  add_duration(*ping_command, "--wait", ping_options.wait, "How long to look for a peer named by its PeerId", "5s");
-  add_common(*ping_command, ping_options);
-
-  BenchOptions bench_options;
-  CLI::App* const bench_command = app.add_subcommand("bench", "Measure a peer: round trips, tasks, connections, bytes a second");
-  bench_command->add_option("PEER", bench_options.peer, "The peer")->required()->type_name("MULTIADDR|PEERID");
-  const CLI::Validator some = in_range(1, 1000000000);
-  bench_command->add_option("--pings", bench_options.pings, "Pings, one after another")->check(some)->type_name("N");
-  bench_command->add_option("--tasks", bench_options.tasks, "Tasks, one after another; the first 200 don't count")
-      ->check(in_range(201, 1000000000))
-      ->type_name("N");
-  bench_command->add_flag("--samples", bench_options.samples, "With --json: the times of all these tasks as well");
-  bench_command->add_option("--total", bench_options.total, "Tasks, several at once; the first ones don't count")
-      ->check(some)
-      ->type_name("N");
-  bench_command->add_option("--concurrency", bench_options.concurrency, "How many of these at once")
-      ->capture_default_str()
-      ->check(in_range(1, 100000))
-      ->type_name("C");
-  bench_command->add_option("--connections", bench_options.connections, "Connections that are opened and closed")
-      ->check(some)
-      ->type_name("N");
-  bench_command->add_option("--parallel", bench_options.parallel, "How many of these at once")
-      ->capture_default_str()
-      ->check(in_range(1, 10000))
-      ->type_name("P");
-  bench_command->add_option("--bulk", bench_options.bulk, "MiB sent up, then down; needs `serve --perf` or the like over there")
-      ->check(in_range(1, 1000000))
-      ->type_name("MIB");
-  bench_command->add_option("--hold", bench_options.hold, "Connections that are opened and held until standard input ends")
-      ->check(in_range(1, 1000000))
-      ->type_name("N");
-  bench_command->add_option("--prompt-bytes", bench_options.prompt_bytes, "Size of a task's prompt (default: 14)")
-      ->check(in_range(1, 2L * 1024 * 1024))
-      ->type_name("N");
-  add_duration(*bench_command, "--wait", bench_options.wait, "How long to look for a peer named by its PeerId", "5s");
-  add_common(*bench_command, bench_options);
-
-  CommonOptions id_options;
-  CLI::App* const id_command = app.add_subcommand("id", "Show the PeerId of an identity");
-  id_command->add_flag("--json", id_options.json, "Print one JSON object a line");
-  add_identity(*id_command, id_options);
-
-  VerifyOptions verify_options;
-  CLI::App* const verify_command = app.add_subcommand("verify", "Check a receipt: who asked whom what, and what came back");
-  verify_command->add_option("FILE", verify_options.file, "The receipt; - reads it from standard input")->required();
-  verify_command->add_flag("--unaddressed", verify_options.unaddressed,
-                           "Accept a task that names no recipient: it does not prove who was asked");
-  verify_command->add_flag("--json", verify_options.json, "Print one JSON object");
-
-  const std::map<CLI::App*, std::function<Exit()>> commands{
-      {serve_command, [&] { return serve(serve_options); }},    {run_command, [&] { return run(run_options); }},
-      {models_command, [&] { return models(models_options); }}, {peers_command, [&] { return peers(peers_options); }},
-      {ping_command, [&] { return cli::ping(ping_options); }},  {bench_command, [&] { return bench(bench_options); }},
-      {id_command, [&] { return cli::id(id_options); }},        {verify_command, [&] { return verify(verify_options); }},
-  };
-  for (const auto& [command, call] : commands) command->footer(exit_codes);
+  // Only a command that is named gets its options: making those of all takes as long as all else until an agent listens.
+  const std::span words(argv, static_cast<std::size_t>(argc));
+  std::map<const CLI::App*, std::function<Exit()>> calls;
+  for (const Command& command : commands) {
+    CLI::App* const subcommand = app.add_subcommand(command.name, command.description);
+    subcommand->footer(exit_codes);
+    if (std::find(words.begin(), words.end(), std::string_view(command.name)) != words.end()) {
+      calls.emplace(subcommand, command.prepare(*subcommand));
+    }
+  }
 
   // Which form errors take must be known even when the command line cannot be read.
   bool json = false;
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) json = json || std::string_view(argv[i]) == "--json";
   try {
     app.parse(argc, argv);
-    return static_cast<int>(commands.at(app.get_subcommands().front())());
+    return static_cast<int>(calls.at(app.get_subcommands().front())());
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     Console(json).failure({Exit::usage, std::string(error.what()) + "; `p2p-agent --help` shows what there is"});
