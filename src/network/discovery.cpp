@@ -20,40 +20,10 @@ constexpr seconds query_spacing{1};         // the least, whoever asks
 constexpr seconds interface_check{5};
 constexpr milliseconds delay_least{20};  // of what many may say at once; RFC 6762 sections 5.2 and 6
 constexpr milliseconds delay_spread{100};
-constexpr milliseconds delay_each_peer{1};           // if that comes to more: what a thousand have to say takes a second
-constexpr milliseconds more_known_answers{400};      // and up to delay_spread more, for the packets behind a truncated one; section 7.2
-constexpr seconds multicast_interval{1};             // section 6: at most one multicast of a record a second
-constexpr unsigned announcements = 2;                // at start and when the addresses change, a second apart
-constexpr int refresh_percent[] = {80, 85, 90, 95};  // of a record's time, each up to refresh_spread later; section 5.2
-constexpr int refresh_spread = 2;
-
-// Who said so first, and when it was said last.
-struct Told {
-  std::string source;
-  Time heard;
-  bool verified = false;
-};
-
-// Of a full list, what makes room for one more from `source`: what was not heard of for longest, among what the source says that says most.
-// Nothing that was verified. So whoever floods a list displaces nobody's but its own.
-template <class List, class ToldOf>
-auto crowded_out(List& list, const std::string& source, ToldOf told_of) {
-  std::unordered_map<std::string_view, std::size_t> share;
-  ++share[source];
-  for (const auto& each : list) ++share[told_of(each).source];
-  auto out = list.end();
-  std::size_t most = 0;
-  for (auto at = list.begin(); at != list.end(); ++at) {
-    const Told& told = told_of(*at);
-    const std::size_t of_source = share[told.source];
-    if (told.verified || of_source < most) continue;
-    if (out == list.end() || of_source > most || told.heard < told_of(*out).heard) {
-      out = at;
-      most = of_source;
-    }
-  }
-  return out;
-}
+constexpr milliseconds delay_each_peer{1};       // if that comes to more: what a thousand have to say takes a second
+constexpr milliseconds more_known_answers{400};  // and up to delay_spread more, for the packets behind a truncated one; section 7.2
+constexpr seconds multicast_interval{1};         // section 6: at most one multicast of a record a second
+constexpr unsigned announcements = 2;            // at start and when the addresses change, a second apart
 
 }  // namespace
 
@@ -117,58 +87,6 @@ struct Discovery::Link {
   }
 };
 
-struct Discovery::Known {
-  struct Heard {
-    Told told;
-    Multiaddr address;
-    bool own_link;
-    bool of_source;  // an address of the source itself
-    Time expires;
-  };
-  // An instance under which the peer announces itself on a link: one for each packet that its addresses take.
-  struct Name {
-    std::string text;
-    std::uint64_t link;
-    Time heard;
-    seconds ttl;
-    Time refresh;  // when to ask for it again
-
-    Time expires() const { return heard + ttl; }
-    bool fresh(Time now) const { return now - heard <= ttl / 2; }
-    bool ending(Time now) const {
-      return ttl >= limits::mdns_refresh_ttl && now - heard >= ttl * (refresh_percent[0] - refresh_spread) / 100;
-    }
-    void refresh_behind(Time when, Random& random) {
-      refresh = Time::max();
-      if (ttl < limits::mdns_refresh_ttl) return;
-      const auto percent = [this](int of_ttl) { return microseconds(ttl) * of_ttl / 100; };
-      for (const int due : refresh_percent) {
-        if (heard + percent(due) <= when) continue;
-        refresh = heard + percent(due) + microseconds(random.below(percent(refresh_spread).count()));
-        break;
-      }
-    }
-  };
-  Told told;
-  std::vector<Name> names;
-  std::vector<Heard> heard;
-
-  // What was verified comes first; then whatever each source says, its second only behind everybody's first, and the own link's before
-  // others.
-  std::vector<Multiaddr> addresses() const {
-    std::multimap<std::pair<bool, std::size_t>, const Multiaddr*> ranked;
-    std::map<std::string_view, std::size_t> said;
-    for (const bool own_link : {true, false}) {
-      for (const Heard& one : heard) {
-        if (one.own_link == own_link) ranked.emplace(std::pair(!one.told.verified, said[one.told.source]++), &one.address);
-      }
-    }
-    std::vector<Multiaddr> list;
-    for (const auto& [rank, address] : ranked) list.push_back(*address);
-    return list;
-  }
-};
-
 Discovery::Discovery(const Environment& environment, const PeerId& self, DiscoveryOptions options,
                      std::function<std::vector<Multiaddr>(const Interface&)> addresses_on, Observer observer)
     : environment_(environment),
@@ -177,6 +95,7 @@ Discovery::Discovery(const Environment& environment, const PeerId& self, Discove
       addresses_on_(std::move(addresses_on)),
       observer_(std::move(observer)),
       name_(mdns::random_name(environment.random)),
+      book_(environment.random),
       asking_(environment.clock, environment.loop),
       expiring_(environment.clock, environment.loop),
       group_(environment.loop) {}
@@ -262,7 +181,7 @@ void Discovery::open_link(const Interface& interface, Multicast::Family family) 
 }
 
 Duration Discovery::jitter() {
-  const microseconds spread = std::max<microseconds>(delay_spread, delay_each_peer * static_cast<std::int64_t>(known_.size()));
+  const microseconds spread = std::max<microseconds>(delay_spread, delay_each_peer * static_cast<std::int64_t>(book_.size()));
   return delay_least + microseconds(environment_.random.below(static_cast<std::uint64_t>(spread.count())));
 }
 
@@ -297,14 +216,7 @@ void Discovery::asked(Link& link) {
   link.asked = now;
   link.schedule.next = now + link.schedule.interval + jitter();
   link.schedule.interval = std::min<Duration>(2 * link.schedule.interval, limits::mdns_query_interval);
-  refresh_due_ = Time::max();
-  for (auto& [id, known] : known_) {
-    for (Known::Name& name : known.names) {
-      const Time soon = now + name.ttl * refresh_spread / 100;
-      if (name.link == link.number && name.refresh <= soon) name.refresh_behind(soon, environment_.random);
-      refresh_due_ = std::min(refresh_due_, name.refresh);
-    }
-  }
+  book_.asked(link.number, now);
 }
 
 // Asks again as at the start, but for the first question.
@@ -316,22 +228,6 @@ void Discovery::ask_soon() {
   asking_.notify();
 }
 
-void Discovery::refresh() {
-  const Time now = environment_.clock.now();
-  refresh_due_ = Time::max();
-  for (auto& [id, known] : known_) {
-    for (Known::Name& name : known.names) {
-      if (name.refresh <= now) {
-        for (Link& link : links_) {
-          if (link.number == name.link) link.schedule.next = std::min(link.schedule.next, link.asked + query_spacing);
-        }
-        name.refresh_behind(now, environment_.random);
-      }
-      refresh_due_ = std::min(refresh_due_, name.refresh);
-    }
-  }
-}
-
 Awaitable<void> Discovery::keep_asking() {
   Time next_check = environment_.clock.now() + interface_check;
   while (!stopping_) {
@@ -340,49 +236,31 @@ Awaitable<void> Discovery::keep_asking() {
       next_check = now + interface_check;
       watch_interfaces();
     }
-    if (now >= refresh_due_) refresh();
-    Time next = std::min(next_check, refresh_due_);
+    const std::set<PeerBook::LinkNumber> refreshed = book_.refresh(now);
+    Time next = next_check;
     for (Link& link : links_) {
       if (link.closed) continue;
+      if (refreshed.contains(link.number)) link.schedule.next = std::min(link.schedule.next, link.asked + query_spacing);
       if (now >= link.schedule.next) ask(link);
       if (now >= link.wanted_due) ask_for_wanted(link);
       next = std::min({next, link.schedule.next, link.wanted_due});
     }
-    asking_.set(next);
+    asking_.set(std::min(next, book_.next_refresh()));
     co_await asking_.wait();
   }
   asking_.clear();
 }
 
-// Whoever is known for more than half of its time still, and this agent itself if the group has heard it lately.
+// Whoever is known, and this agent itself if the group has heard it lately.
 std::vector<mdns::KnownAnswer> Discovery::known_answers(const Link& link) const {
   const Time now = environment_.clock.now();
   std::vector<mdns::KnownAnswer> answers;
-  const auto add = [&](const std::string& name, Time expires) {
-    if (answers.size() == limits::mdns_peers) return;  // a peer may have made up more names than there are peers
-    answers.push_back({name, std::chrono::duration_cast<seconds>(expires - now)});
-  };
   if (link.peers.given && now - *link.peers.given <= limits::mdns_ttl / 2) {
-    for (std::size_t i = 0; i < link.packets; ++i) add(mdns::instance_name(name_, i), *link.peers.given + limits::mdns_ttl);
+    const auto left = std::chrono::duration_cast<seconds>(*link.peers.given + limits::mdns_ttl - now);
+    for (std::size_t i = 0; i < link.packets; ++i) answers.push_back({mdns::instance_name(name_, i), left});
   }
-  for (const auto& [id, known] : known_) {
-    for (const Known::Name& name : known.names) {
-      if (name.link == link.number && name.fresh(now) && mdns::speakable(name.text)) add(name.text, name.expires());
-    }
-  }
+  book_.add_known_answers(answers, link.number, now);
   return answers;
-}
-
-bool Discovery::knows(const Link& link, const std::string& name) const {
-  const auto at = names_.find(name);
-  if (at == names_.end()) return false;
-  const auto known = known_.find(at->second);
-  if (known == known_.end()) return false;
-  const std::vector<Known::Name>& names = known->second.names;
-  const Time now = environment_.clock.now();
-  return std::any_of(names.begin(), names.end(), [&](const Known::Name& one) {
-    return one.link == link.number && one.text == name && !one.ending(now);  // who asks so does not have that one answer
-  });
 }
 
 void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Packet& query) {
@@ -393,7 +271,8 @@ void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Pa
   }
   const Time now = environment_.clock.now();
   for (const mdns::KnownAnswer& each : query.known) {
-    if (!mdns::speakable(each.name) || knows(link, each.name) || is_own(link, each.name) || link.wanted.contains(each.name)) continue;
+    if (!mdns::speakable(each.name) || book_.has_name(each.name, link.number, now)) continue;
+    if (is_own(link, each.name) || link.wanted.contains(each.name)) continue;
     if (link.wanted.size() < limits::mdns_wanted) {
       link.wanted.insert(each.name);
       if (link.wanted_due == Time::max()) {
@@ -435,8 +314,7 @@ void Discovery::on_datagram(Link& link, const Datagram& datagram) {
   if (packet->tells_services) link.services.due.reset();  // who asked has the answer (RFC 6762 section 7.4)
   for (const mdns::Peer& peer : packet->peers) on_peer(link, peer, datagram.source_ip);
   for (const std::string& name : packet->gone) {
-    const auto at = names_.find(name);
-    if (at != names_.end()) on_goodbye(PeerId(at->second), datagram.source_ip);
+    if (const std::optional<PeerId> gone = book_.goodbye(name, datagram.source_ip)) observer_.gone(*gone);
   }
 }
 
@@ -544,12 +422,9 @@ mdns::Announcement Discovery::announcement(const Link& link) const {
   return {name_, self_, addresses_on_(link.interface), limits::mdns_ttl};
 }
 
-void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
-  if (peer.id == self_) return;
-  link.wanted.erase(peer.name);
-  if (peer.ttl == seconds(0)) return on_goodbye(peer.id, source);
-  const Time now = environment_.clock.now();
-  std::vector<Known::Heard> heard;
+// What can be dialled of the addresses that were said on this link.
+std::vector<PeerBook::Address> Discovery::dialable(const Link& link, const mdns::Peer& peer, const std::string& source) {
+  std::vector<PeerBook::Address> dialable;
   for (const Multiaddr& address : peer.addresses) {
     const Result<TcpAddress> tcp = tcp_address(address);
     if (!tcp || (tcp->kind != TcpAddress::Host::ip4 && tcp->kind != TcpAddress::Host::ip6)) continue;
@@ -572,133 +447,44 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& s
         break;
       case Reach::unusable: continue;
     }
-    heard.push_back({{source, now}, std::move(dialled), own_link, tcp->host == source, now + peer.ttl});
+    dialable.push_back({std::move(dialled), own_link, tcp->host == source});
   }
-  if (heard.empty()) return;
-  if (!known_.contains(peer.id) && known_.size() == limits::mdns_peers) {
-    const auto out = crowded_out(known_, source, [](const auto& entry) -> const Told& { return entry.second.told; });
-    if (out == known_.end()) return;
-    drop(out->first);
-  }
-  Known& known = known_.try_emplace(peer.id, Known{{source, now}, {}, {}}).first->second;
-  known.told.heard = now;
-  on_name(link, known, peer);
-  bool news = false;
-  for (Known::Heard& one : heard) {
-    const auto at = std::find_if(known.heard.begin(), known.heard.end(), [&one](const auto& old) { return old.address == one.address; });
-    if (at != known.heard.end()) {
-      at->told.heard = now;
-      if (one.of_source) at->told.source = source;
-      at->expires = std::max(at->expires, one.expires);
-      at->own_link = at->own_link || one.own_link;
-      continue;
-    }
-    if (known.heard.size() == limits::mdns_addresses) {
-      const auto out = crowded_out(known.heard, source, [](const Known::Heard& other) -> const Told& { return other.told; });
-      if (out == known.heard.end()) break;
-      known.heard.erase(out);
-    }
-    known.heard.push_back(std::move(one));
-    news = true;
-  }
-  if (news && now + peer.ttl < expiry_due_) {
-    expiry_due_ = now + peer.ttl;
-    expiring_.notify();
-  }
-  if (news) observer_.found(peer.id, known.addresses());
+  return dialable;
 }
 
-void Discovery::on_name(Link& link, Known& known, const mdns::Peer& peer) {
-  // A name that is not the service's instance is rust's, who has another one in each packet: the last one stands for all.
-  const bool passing = !mdns::speakable(peer.name);
-  auto name = std::find_if(known.names.begin(), known.names.end(), [&](const Known::Name& one) {
-    return one.link == link.number && (one.text == peer.name || (passing && !mdns::speakable(one.text)));
-  });
-  if (name == known.names.end()) {
-    if (known.names.size() == limits::mdns_addresses) return;
-    name = known.names.insert(name, {peer.name, link.number, {}, {}, {}});
+void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
+  if (peer.id == self_) return;
+  link.wanted.erase(peer.name);
+  if (peer.ttl == seconds(0)) {
+    if (book_.goodbye(peer.id, source)) observer_.gone(peer.id);
+    return;
   }
-  const Time now = environment_.clock.now();
-  if (name->expires() > now + peer.ttl) return;
-  if (name->text != peer.name) names_.erase(std::exchange(name->text, peer.name));
-  names_.insert_or_assign(peer.name, peer.id);
-  name->heard = now;
-  name->ttl = peer.ttl;
-  name->refresh_behind(now, environment_.random);
-  if (name->refresh < refresh_due_) {
-    refresh_due_ = name->refresh;
-    asking_.notify();
-  }
+  std::vector<PeerBook::Address> addresses = dialable(link, peer, source);
+  if (addresses.empty()) return;
+  const Time expiry = book_.next_expiry();
+  const Time refresh = book_.next_refresh();
+  const PeerBook::News news = book_.hear(peer, std::move(addresses), link.number, source, environment_.clock.now());
+  if (book_.next_expiry() < expiry) expiring_.notify();
+  if (book_.next_refresh() < refresh) asking_.notify();
+  if (news.displaced) observer_.gone(*news.displaced);
+  if (news.addresses) observer_.found(peer.id, book_.addresses_of(peer.id));
 }
 
 Awaitable<void> Discovery::expire() {
   while (!stopping_) {
-    const Time now = environment_.clock.now();
-    if (now >= expiry_due_) {
-      expiry_due_ = Time::max();
-      std::vector<PeerId> over;
-      for (auto& [id, known] : known_) {
-        std::erase_if(known.heard, [now](const Known::Heard& one) { return one.expires <= now; });
-        if (known.heard.empty()) over.push_back(id);
-        const std::size_t names_over = std::erase_if(known.names, [this, now](const Known::Name& name) {
-          if (name.expires() > now) return false;
-          names_.erase(name.text);
-          return true;
-        });
-        if (names_over > 0) {  // on another link one of them may still be known
-          for (const Known::Name& name : known.names) names_.try_emplace(name.text, id);
-        }
-        for (const Known::Heard& one : known.heard) expiry_due_ = std::min(expiry_due_, one.expires);
-      }
-      for (const PeerId& id : over) drop(id);
-      if (!over.empty() && known_.empty()) ask_soon();
-    }
-    if (expiry_due_ != Time::max()) expiring_.set(expiry_due_);
+    const std::vector<PeerId> over = book_.expire(environment_.clock.now());
+    for (const PeerId& peer : over) observer_.gone(peer);
+    if (!over.empty() && book_.size() == 0) ask_soon();
+    if (book_.next_expiry() != Time::max()) expiring_.set(book_.next_expiry());
     co_await expiring_.wait();
   }
   expiring_.clear();
 }
 
-std::vector<Multiaddr> Discovery::addresses_of(const PeerId& peer) const {
-  const auto at = known_.find(peer);
-  return at == known_.end() ? std::vector<Multiaddr>() : at->second.addresses();
-}
-
-std::vector<PeerId> Discovery::peers() const {
-  std::vector<PeerId> ids;
-  for (const auto& [id, known] : known_) ids.push_back(id);
-  return ids;
-}
-
-void Discovery::verified(const PeerId& peer, const Multiaddr& address) {
-  const auto at = known_.find(peer);
-  if (at == known_.end()) return;
-  for (Known::Heard& one : at->second.heard) {
-    if (one.address == address) one.told.verified = at->second.told.verified = true;
-  }
-}
-
-// Counts for what the same source has said, so that nobody says another one's.
-void Discovery::on_goodbye(const PeerId& peer, const std::string& source) {
-  const auto at = known_.find(peer);
-  if (at == known_.end()) return;
-  std::erase_if(at->second.heard, [&source](const Known::Heard& one) { return one.told.source == source; });
-  if (at->second.heard.empty()) drop(peer);
-}
-
 void Discovery::forget(const PeerId& peer) {
-  if (!known_.contains(peer)) return;
-  drop(peer);
+  if (!book_.drop(peer)) return;
+  observer_.gone(peer);
   ask_soon();  // it may be there all the same (RFC 6762 section 10.4)
-}
-
-void Discovery::drop(const PeerId& peer) {
-  const PeerId id = peer;  // it may live in what is erased
-  const auto at = known_.find(id);
-  if (at == known_.end()) return;
-  for (const Known::Name& name : at->second.names) names_.erase(name.text);
-  known_.erase(at);
-  observer_.gone(id);
 }
 
 std::string Discovery::links() const {

@@ -5,6 +5,7 @@
 // so that whoever runs answers by unicast and is heard within a round trip. However many there are on a link, one asks and the others
 // listen, and only who is not known to it answers (docs/wire.md).
 
+#include "network/peer_book.hpp"
 #include "network/transport.hpp"
 #include "wire/mdns.hpp"
 
@@ -12,7 +13,6 @@
 #include <list>
 #include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 namespace p2p {
@@ -40,10 +40,10 @@ class Discovery {
   Awaitable<void> stop();
 
   /// The addresses of a peer that is known now; none if it is not.
-  std::vector<Multiaddr> addresses_of(const PeerId& peer) const;
-  std::vector<PeerId> peers() const;
+  std::vector<Multiaddr> addresses_of(const PeerId& peer) const { return book_.addresses_of(peer); }
+  std::vector<PeerId> peers() const { return book_.peers(); }
   /// A connection to the peer was made by this address, which nobody displaces from now on, and which is dialled first.
-  void verified(const PeerId& peer, const Multiaddr& address);
+  void verified(const PeerId& peer, const Multiaddr& address) { book_.verified(peer, address); }
   /// The peer was found to be gone: what was heard of it is dropped.
   void forget(const PeerId& peer);
   /// The names of the interfaces that are listened on, for messages.
@@ -51,7 +51,6 @@ class Discovery {
 
  private:
   struct Link;
-  struct Known;
   struct Multicasting;
 
   bool wanted(const Interface& interface) const;
@@ -68,14 +67,10 @@ class Discovery {
   void ask_for_wanted(Link& link);
   void asked(Link& link);
   void ask_soon();
-  void refresh();
   void on_question(Link& link, const Datagram& datagram, const mdns::Packet& query);
   void on_peer(Link& link, const mdns::Peer& peer, const std::string& source);
-  void on_goodbye(const PeerId& peer, const std::string& source);
-  void on_name(Link& link, Known& known, const mdns::Peer& peer);
-  void drop(const PeerId& peer);
+  static std::vector<PeerBook::Address> dialable(const Link& link, const mdns::Peer& peer, const std::string& source);
   std::vector<mdns::KnownAnswer> known_answers(const Link& link) const;
-  bool knows(const Link& link, const std::string& name) const;
 
   // Answering
   Awaitable<void> answer_when_due(Link& link);
@@ -95,11 +90,7 @@ class Discovery {
   std::string problem_;  // why a socket could not be had
   std::list<Link> links_;
   std::uint64_t next_link_ = 0;
-  std::unordered_map<PeerId, Known> known_;
-  std::unordered_map<std::string, PeerId> names_;  // of the instances under which they announce themselves
-  // Nothing is due before; more than one may have been put off since.
-  Time refresh_due_ = Time::max();
-  Time expiry_due_ = Time::max();
+  PeerBook book_;
   bool stopping_ = false;
   Alarm asking_;
   Alarm expiring_;
