@@ -1,0 +1,106 @@
+#include "network/peer_book.hpp"
+
+#include "base/limits.hpp"
+#include "identity/identity.hpp"
+#include "support/random.hpp"
+
+#include <gtest/gtest.h>
+#include <algorithm>
+#include <set>
+
+namespace p2p::test {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr PeerBook::LinkNumber link = 0;
+
+/// Hears what sources say, each at the next second.
+class PeerBookTest : public testing::Test {
+ protected:
+  PeerId somebody() { return KeyPair::generate(random_).peer_id(); }
+  std::string name() { return mdns::instance_name(mdns::random_name(random_)); }
+  static Multiaddr address(std::uint16_t port) { return Multiaddr::tcp("192.168.0.1", port).value(); }
+  PeerBook::News hear(const PeerId& peer, const std::string& name, std::uint16_t port, const std::string& source) {
+    now_ += seconds(1);
+    return book_.hear({peer, name, {address(port)}, limits::mdns_ttl}, {{address(port), true, false}}, link, source, now_);
+  }
+
+  SeededRandom random_;
+  PeerBook book_{random_};
+  Time now_{};
+};
+
+TEST_F(PeerBookTest, KeepsANameThatAnotherPeerClaimsSinceWhenTheFirstGoes) {
+  const PeerId first = somebody();
+  const PeerId second = somebody();
+  const std::string shared = name();
+  hear(first, shared, 1, "192.168.0.2");
+  hear(second, shared, 2, "192.168.0.3");
+  ASSERT_TRUE(book_.drop(first));
+  EXPECT_TRUE(book_.has_name(shared, link, now_));
+  EXPECT_EQ(book_.goodbye(shared, "192.168.0.3"), second);
+  EXPECT_FALSE(book_.has_name(shared, link, now_));
+}
+
+TEST_F(PeerBookTest, IsNotToldByAStrangerThatAPeerIsGone) {
+  const PeerId peer = somebody();
+  hear(peer, name(), 1, "192.168.0.2");
+  EXPECT_FALSE(book_.goodbye(peer, "192.168.0.66"));
+  EXPECT_EQ(book_.size(), 1U);
+  EXPECT_TRUE(book_.goodbye(peer, "192.168.0.2"));
+  EXPECT_EQ(book_.size(), 0U);
+}
+
+TEST_F(PeerBookTest, GivesAnAddressThatWasVerifiedFirstAndToNobodyElse) {
+  const PeerId peer = somebody();
+  const std::string peers_name = name();
+  hear(peer, peers_name, 1, "192.168.0.2");
+  book_.verified(peer, address(1));
+  for (std::uint16_t port = 2; port < 2 + 2 * limits::mdns_addresses; ++port) hear(peer, peers_name, port, "192.168.0.66");
+  const std::vector<Multiaddr> addresses = book_.addresses_of(peer);
+  ASSERT_EQ(addresses.size(), limits::mdns_addresses);
+  EXPECT_EQ(addresses.front(), address(1));
+}
+
+TEST_F(PeerBookTest, TakesThePlaceOfNewcomersFromWhoeverSaysMost) {
+  const PeerId honest = somebody();
+  hear(honest, name(), 1, "192.168.0.2");
+  const PeerId flooders_first = somebody();
+  hear(flooders_first, name(), 2, "192.168.0.66");
+  while (book_.size() < limits::mdns_peers) hear(somebody(), name(), 3, "192.168.0.66");
+  EXPECT_EQ(hear(somebody(), name(), 4, "192.168.0.66").displaced, flooders_first);
+  EXPECT_TRUE(hear(somebody(), name(), 5, "192.168.0.3").displaced.has_value());
+  const std::vector<PeerId> peers = book_.peers();
+  EXPECT_EQ(peers.size(), limits::mdns_peers);
+  EXPECT_NE(std::find(peers.begin(), peers.end(), honest), peers.end());
+}
+
+TEST_F(PeerBookTest, ForgetsEachWhenItsTimeIsOverAndSaysWhenThatIs) {
+  const PeerId peer = somebody();
+  const std::string peers_name = name();
+  EXPECT_EQ(book_.next_expiry(), Time::max());
+  hear(peer, peers_name, 1, "192.168.0.2");
+  const Time over = now_ + limits::mdns_ttl;
+  EXPECT_EQ(book_.next_expiry(), over);
+  EXPECT_TRUE(book_.expire(over - seconds(1)).empty());
+  EXPECT_EQ(book_.expire(over), std::vector{peer});
+  EXPECT_EQ(book_.size(), 0U);
+  EXPECT_FALSE(book_.has_name(peers_name, link, over));
+  EXPECT_EQ(book_.next_expiry(), Time::max());
+}
+
+TEST_F(PeerBookTest, HasALinkAskedAgainInTheLastFifthOfARecordsTimeUnlessSomebodyAsks) {
+  hear(somebody(), name(), 1, "192.168.0.2");
+  const Time heard = now_;
+  ASSERT_GE(book_.next_refresh(), heard + limits::mdns_ttl * 80 / 100);
+  ASSERT_LE(book_.next_refresh(), heard + limits::mdns_ttl * 82 / 100);
+  const Time first = book_.next_refresh();
+  EXPECT_TRUE(book_.refresh(heard).empty());
+  book_.asked(link, first);
+  EXPECT_GT(book_.next_refresh(), first);
+  EXPECT_EQ(book_.refresh(book_.next_refresh()), std::set{link});
+}
+
+}  // namespace
+}  // namespace p2p::test
