@@ -1,6 +1,7 @@
 #include "task/provider.hpp"
 
 #include "network/protocol.hpp"
+#include "task/course.hpp"
 #include "task/sealing.hpp"
 
 #include <algorithm>
@@ -56,47 +57,6 @@ struct Provider::Lane {
     const auto share = shares.find(requester);
     if (share->second.running + share->second.waiting == 0) shares.erase(share);
   }
-};
-
-// A stream that follows a course.
-struct Provider::Listener {
-  explicit Listener(const Loop& loop) : changed(loop) {}
-
-  Event changed;  // something to say, or the requester is gone
-  bool gone = false;
-  std::size_t told_states = 0;
-  std::size_t told_bytes = 0;
-};
-
-// What there is to say of a task to the streams that follow it: states, output, and at last the result.
-class Provider::Course {
- public:
-  Course(Loop loop, std::string id, bool stream) : task_id(std::move(id)), streamed(stream), delivered(std::move(loop)) {}
-  virtual ~Course() = default;
-  Course(const Course&) = delete;
-  Course& operator=(const Course&) = delete;
-
-  /// A stream follows it; none does any more, and the last one was reset or lost its connection.
-  virtual void joined() {}
-  virtual void deserted(bool connection_lost) { static_cast<void>(connection_lost); }
-
-  void changed() {
-    for (Listener* const listener : listeners) listener->changed.notify();
-  }
-  bool is_delivered() const {
-    return !streamed || std::all_of(listeners.begin(), listeners.end(),
-                                    [this](const Listener* listener) { return listener->gone || listener->told_bytes == output.size(); });
-  }
-
-  const std::string task_id;
-  const bool streamed;
-  std::string state;
-  std::optional<std::uint64_t> position;
-  std::size_t states = 0;  // how many there were
-  std::string output;
-  Bytes result;  // envelope, once it is there
-  std::list<Listener*> listeners;
-  Event delivered;  // every listener knows all of the output
 };
 
 // A task from its arrival to its result.
@@ -163,14 +123,6 @@ class Provider::Job final : public Course, public TaskRun {
     } else {
       abandon();
     }
-  }
-
-  void enter_state(std::string name, std::optional<std::uint64_t> place = std::nullopt) {
-    if (state == name && position == place) return;
-    state = std::move(name);
-    position = place;
-    ++states;
-    changed();
   }
 
   Lane& lane;
@@ -340,7 +292,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   envelope = {};
   memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
   if (course) {
-    co_await follow(stream, std::move(course));
+    if (!co_await follow(environment_, agent_.identity(), stream, std::move(course))) ++refused_;
   } else {
     co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
     co_await stream.finish(limits::close_wait);
@@ -357,10 +309,10 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
   result.error = std::move(why);
   report(stream.peer(), result, false);
   const Timer timer = stream.deadline(limits::message_wait, "the requester does not take its result");
-  co_await send(stream, MessageKind::result, result.to_json());
+  co_await write_frame(stream, co_await seal_on(environment_, agent_.identity(), MessageKind::result, result.to_json()));
 }
 
-std::shared_ptr<Provider::Course> Provider::course_again(const Task& task, const Bytes& envelope) const {
+std::shared_ptr<Course> Provider::course_again(const Task& task, const Bytes& envelope) const {
   auto course = std::make_shared<Course>(environment_.loop, task.task_id, task.stream);
   course->result = envelope;
   if (task.stream) {
@@ -368,80 +320,6 @@ std::shared_ptr<Provider::Course> Provider::course_again(const Task& task, const
     course->output = parse_result(own.payload).value().text.value_or("");
   }
   return course;
-}
-
-Awaitable<void> Provider::follow(Stream& stream, std::shared_ptr<Course> course) {
-  Listener listener(environment_.loop);
-  const auto at = course->listeners.insert(course->listeners.end(), &listener);
-  course->joined();
-  TaskGroup watching(environment_.loop);
-  watching.spawn(watch(stream, *course, listener));
-  bool told = false;
-  try {
-    co_await tell(stream, *course, listener);
-    told = true;
-    stream.close_write();
-  } catch (const boost::system::system_error& error) {
-    environment_.log.write(Logger::Level::info, "task " + course->task_id + " of " + stream.peer().text() + ": " + message_of(error));
-  }
-  course->listeners.erase(at);
-  course->delivered.notify();
-  if (!told) {
-    if (course->listeners.empty()) course->deserted(stream.connection_ended());
-    stream.reset();
-  }
-  const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
-  co_await watching.join();
-}
-
-// While a task runs its stream is read, to see the reset that cancels it.
-Awaitable<void> Provider::watch(Stream& stream, Course& course, Listener& listener) {
-  try {
-    const ByteView more = co_await stream.read();
-    if (more.empty()) co_return;  // the requester has nothing more to say
-    environment_.log.write(Logger::Level::warn, "a second message behind the task of " + stream.peer().text());
-    ++refused_;
-    stream.reset({Errc::malformed, "a second message behind the task"});
-  } catch (const boost::system::system_error&) {
-    // reset, or the connection is gone
-  }
-  listener.gone = true;
-  listener.changed.notify();
-  course.delivered.notify();
-}
-
-Awaitable<void> Provider::tell(Stream& stream, Course& course, Listener& listener) {
-  std::uint64_t seq = 0;
-  while (!listener.gone) {
-    Update update;
-    if (course.streamed && listener.told_states != course.states) {
-      update.state = course.state;
-      update.position = course.position;
-      listener.told_states = course.states;
-    } else if (course.streamed && listener.told_bytes < course.output.size()) {
-      update.text = cut_text(std::string_view(course.output).substr(listener.told_bytes), limits::update_text);
-    } else if (course.result.empty()) {
-      co_await listener.changed.wait();
-      continue;
-    }
-    const Timer timer = stream.deadline(limits::message_wait, "the requester does not take what it asked for");
-    if (!update.state && !update.text) {
-      co_await write_frame(stream, course.result);
-      co_return;
-    }
-    update.task_id = course.task_id;
-    update.seq = seq++;
-    co_await send(stream, MessageKind::update, update.to_json());
-    if (!update.text) continue;
-    listener.told_bytes += update.text->size();
-    course.delivered.notify();
-  }
-  fail(Errc::closed, "the requester is gone");
-}
-
-Awaitable<void> Provider::send(Stream& stream, MessageKind kind, std::string payload) {
-  const Bytes envelope = co_await seal_on(environment_, agent_.identity(), kind, std::move(payload));
-  co_await write_frame(stream, envelope);
 }
 
 Awaitable<void> Provider::serve_info(Stream stream) {

@@ -16,6 +16,8 @@
 
 namespace p2p {
 
+class Course;
+
 /// An executor and the type of the tasks that it gets.
 struct Offering {
   std::string task_type;
@@ -70,8 +72,6 @@ class Provider {
  private:
   enum class Stop : std::uint8_t { lost, deadline, displaced, shutting_down };
   struct Lane;
-  struct Listener;
-  class Course;
   class Job;
   struct Route {
     Lane* lane = nullptr;
@@ -82,10 +82,6 @@ class Provider {
   Awaitable<void> serve_task(Stream& stream);
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
-  Awaitable<void> follow(Stream& stream, std::shared_ptr<Course> course);
-  Awaitable<void> watch(Stream& stream, Course& course, Listener& listener);
-  Awaitable<void> tell(Stream& stream, Course& course, Listener& listener);
-  Awaitable<void> send(Stream& stream, MessageKind kind, std::string payload);
   std::shared_ptr<Course> course_again(const Task& task, const Bytes& envelope) const;
 
   Route route(const Task& task, std::size_t size) const;

@@ -1,0 +1,110 @@
+#include "task/course.hpp"
+
+#include "network/protocol.hpp"
+#include "task/sealing.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace p2p {
+
+// A stream that follows a course.
+struct Course::Listener {
+  explicit Listener(const Loop& loop) : changed(loop) {}
+
+  Event changed;  // something to say, or the requester is gone
+  bool gone = false;
+  bool said_more = false;
+  std::size_t told_states = 0;
+  std::size_t told_bytes = 0;
+};
+
+void Course::enter_state(std::string name, std::optional<std::uint64_t> place) {
+  if (state == name && position == place) return;
+  state = std::move(name);
+  position = place;
+  ++states_;
+  changed();
+}
+
+void Course::changed() {
+  for (Listener* const listener : listeners_) listener->changed.notify();
+}
+
+bool Course::is_delivered() const {
+  return !streamed || std::all_of(listeners_.begin(), listeners_.end(),
+                                  [this](const Listener* listener) { return listener->gone || listener->told_bytes == output.size(); });
+}
+
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course) {
+  Course::Listener listener(environment.loop);
+  const auto at = course->listeners_.insert(course->listeners_.end(), &listener);
+  course->joined();
+  TaskGroup watching(environment.loop);
+  watching.spawn(course->watch(environment, stream, listener));
+  bool told = false;
+  try {
+    co_await course->tell(environment, keys, stream, listener);
+    told = true;
+    stream.close_write();
+  } catch (const boost::system::system_error& error) {
+    environment.log.write(Logger::Level::info, "task " + course->task_id + " of " + stream.peer().text() + ": " + message_of(error));
+  }
+  course->listeners_.erase(at);
+  course->delivered.notify();
+  if (!told) {
+    if (course->listeners_.empty()) course->deserted(stream.connection_ended());
+    stream.reset();
+  }
+  const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
+  co_await watching.join();
+  co_return !listener.said_more;
+}
+
+// While a task runs its stream is read, to see the reset that cancels it.
+Awaitable<void> Course::watch(const Environment& environment, Stream& stream, Listener& listener) {
+  try {
+    const ByteView more = co_await stream.read();
+    if (more.empty()) co_return;  // the requester has nothing more to say
+    environment.log.write(Logger::Level::warn, "a second message behind the task of " + stream.peer().text());
+    listener.said_more = true;
+    stream.reset({Errc::malformed, "a second message behind the task"});
+  } catch (const boost::system::system_error&) {
+    // reset, or the connection is gone
+  }
+  listener.gone = true;
+  listener.changed.notify();
+  delivered.notify();
+}
+
+Awaitable<void> Course::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener) {
+  std::uint64_t seq = 0;
+  while (!listener.gone) {
+    Update update;
+    if (streamed && listener.told_states != states_) {
+      update.state = state;
+      update.position = position;
+      listener.told_states = states_;
+    } else if (streamed && listener.told_bytes < output.size()) {
+      update.text = cut_text(std::string_view(output).substr(listener.told_bytes), limits::update_text);
+    } else if (result.empty()) {
+      co_await listener.changed.wait();
+      continue;
+    }
+    const Timer timer = stream.deadline(limits::message_wait, "the requester does not take what it asked for");
+    if (!update.state && !update.text) {
+      co_await write_frame(stream, result);
+      co_return;
+    }
+    update.task_id = task_id;
+    update.seq = seq++;
+    const Bytes envelope = co_await seal_on(environment, keys, MessageKind::update, update.to_json());
+    co_await write_frame(stream, envelope);
+    if (!update.text) continue;
+    listener.told_bytes += update.text->size();
+    delivered.notify();
+  }
+  fail(Errc::closed, "the requester is gone");
+}
+
+}  // namespace p2p

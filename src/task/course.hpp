@@ -1,0 +1,56 @@
+#pragma once
+// What there is to say of a task to the streams that follow it, and saying it: states, output as it comes, and at last the result.
+
+#include "network/stream.hpp"
+#include "network/transport.hpp"
+#include "task/message.hpp"
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace p2p {
+
+class Course {
+ public:
+  /// `streamed`: states and output are told as they come, not the result alone.
+  Course(Loop loop, std::string id, bool stream) : task_id(std::move(id)), streamed(stream), delivered(std::move(loop)) {}
+  virtual ~Course() = default;
+  Course(const Course&) = delete;
+  Course& operator=(const Course&) = delete;
+
+  /// A stream follows it; none does any more, and the last one was reset or lost its connection.
+  virtual void joined() {}
+  virtual void deserted(bool connection_lost) { static_cast<void>(connection_lost); }
+
+  void enter_state(std::string name, std::optional<std::uint64_t> place = std::nullopt);
+  /// There is something new to say.
+  void changed();
+  /// Everyone who follows knows all of the output.
+  bool is_delivered() const;
+
+  const std::string task_id;
+  const bool streamed;
+  std::string state;
+  std::optional<std::uint64_t> position;
+  std::string output;
+  Bytes result;     ///< envelope, once it is there
+  Event delivered;  ///< notified when is_delivered() may have become true
+
+ private:
+  struct Listener;
+  friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course);
+  Awaitable<void> tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener);
+  Awaitable<void> watch(const Environment& environment, Stream& stream, Listener& listener);
+
+  std::size_t states_ = 0;  // how many there were
+  std::list<Listener*> listeners_;
+};
+
+/// Tells `course` on the stream to its end, in messages signed with `keys`, and sees to it that the stream ends. False if the requester
+/// said more than its task, for which the stream is reset.
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course);
+
+}  // namespace p2p
