@@ -9,7 +9,7 @@
 namespace p2p {
 
 // A stream that follows a course.
-struct Course::Listener {
+struct TaskCourse::Listener {
   explicit Listener(const Loop& loop) : changed(loop) {}
 
   Event changed;  // something to say, or the requester is gone
@@ -19,7 +19,7 @@ struct Course::Listener {
   std::size_t told_bytes = 0;
 };
 
-void Course::enter_state(std::string name, std::optional<std::uint64_t> place) {
+void TaskCourse::enter_state(std::string name, std::optional<std::uint64_t> place) {
   if (state == name && position == place) return;
   state = std::move(name);
   position = place;
@@ -27,17 +27,17 @@ void Course::enter_state(std::string name, std::optional<std::uint64_t> place) {
   changed();
 }
 
-void Course::changed() {
+void TaskCourse::changed() {
   for (Listener* const listener : listeners_) listener->changed.notify();
 }
 
-bool Course::is_delivered() const {
+bool TaskCourse::is_delivered() const {
   return !streamed || std::all_of(listeners_.begin(), listeners_.end(),
                                   [this](const Listener* listener) { return listener->gone || listener->told_bytes == output.size(); });
 }
 
-Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course) {
-  Course::Listener listener(environment.loop);
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course) {
+  TaskCourse::Listener listener(environment.loop);
   const auto at = course->listeners_.insert(course->listeners_.end(), &listener);
   course->joined();
   TaskGroup watching(environment.loop);
@@ -62,7 +62,7 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
 }
 
 // While a task runs its stream is read, to see the reset that cancels it.
-Awaitable<void> Course::watch(const Environment& environment, Stream& stream, Listener& listener) {
+Awaitable<void> TaskCourse::watch(const Environment& environment, Stream& stream, Listener& listener) {
   try {
     const ByteView more = co_await stream.read();
     if (more.empty()) co_return;  // the requester has nothing more to say
@@ -77,7 +77,7 @@ Awaitable<void> Course::watch(const Environment& environment, Stream& stream, Li
   delivered.notify();
 }
 
-Awaitable<void> Course::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener) {
+Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener) {
   std::uint64_t seq = 0;
   while (!listener.gone) {
     Update update;

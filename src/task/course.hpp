@@ -13,13 +13,13 @@
 
 namespace p2p {
 
-class Course {
+class TaskCourse {
  public:
   /// `streamed`: states and output are told as they come, not the result alone.
-  Course(Loop loop, std::string id, bool stream) : task_id(std::move(id)), streamed(stream), delivered(std::move(loop)) {}
-  virtual ~Course() = default;
-  Course(const Course&) = delete;
-  Course& operator=(const Course&) = delete;
+  TaskCourse(Loop loop, std::string id, bool stream) : task_id(std::move(id)), streamed(stream), delivered(std::move(loop)) {}
+  virtual ~TaskCourse() = default;
+  TaskCourse(const TaskCourse&) = delete;
+  TaskCourse& operator=(const TaskCourse&) = delete;
 
   /// A stream follows it; none does any more, and the last one was reset or lost its connection.
   virtual void joined() {}
@@ -41,7 +41,7 @@ class Course {
 
  private:
   struct Listener;
-  friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course);
+  friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course);
   Awaitable<void> tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener);
   Awaitable<void> watch(const Environment& environment, Stream& stream, Listener& listener);
 
@@ -51,6 +51,6 @@ class Course {
 
 /// Tells `course` on the stream to its end, in messages signed with `keys`, and sees to it that the stream ends. False if the requester
 /// said more than its task, for which the stream is reset.
-Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<Course> course);
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course);
 
 }  // namespace p2p

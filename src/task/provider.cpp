@@ -60,10 +60,10 @@ struct Provider::Lane {
 };
 
 // A task from its arrival to its result.
-class Provider::Job final : public Course, public TaskRun {
+class Provider::Job final : public TaskCourse, public TaskRun {
  public:
   Job(Provider& provider, Lane& lane_of_task, const PeerId& peer, Task task, std::string sha256, Bytes envelope)
-      : Course(provider.environment_.loop, task.task_id, task.stream),
+      : TaskCourse(provider.environment_.loop, task.task_id, task.stream),
         lane(lane_of_task),
         received(provider.environment_.clock.now()),
         task_envelope(std::move(envelope)),
@@ -253,7 +253,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   const std::size_t size = payload.size();
   payload = {};
 
-  std::shared_ptr<Course> course;
+  std::shared_ptr<TaskCourse> course;
   std::optional<TaskError> why;
   if (!allowed) {
     why = TaskError{"not_allowed", "this provider runs nothing for " + requester.text() + "; ask its owner to allow this PeerId", {}};
@@ -312,8 +312,8 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
   co_await write_frame(stream, co_await seal_on(environment_, agent_.identity(), MessageKind::result, result.to_json()));
 }
 
-std::shared_ptr<Course> Provider::course_again(const Task& task, const Bytes& envelope) const {
-  auto course = std::make_shared<Course>(environment_.loop, task.task_id, task.stream);
+std::shared_ptr<TaskCourse> Provider::course_again(const Task& task, const Bytes& envelope) const {
+  auto course = std::make_shared<TaskCourse>(environment_.loop, task.task_id, task.stream);
   course->result = envelope;
   if (task.stream) {
     const OpenedMessage own = open_message(envelope, agent_.id()).value();

@@ -16,7 +16,7 @@
 
 namespace p2p {
 
-class Course;
+class TaskCourse;
 
 /// An executor and the type of the tasks that it gets.
 struct Offering {
@@ -82,7 +82,7 @@ class Provider {
   Awaitable<void> serve_task(Stream& stream);
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
-  std::shared_ptr<Course> course_again(const Task& task, const Bytes& envelope) const;
+  std::shared_ptr<TaskCourse> course_again(const Task& task, const Bytes& envelope) const;
 
   Route route(const Task& task, std::size_t size) const;
   std::optional<TaskError> enter(Job& job);
