@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+#include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <chrono>
 #include <cmath>
@@ -123,20 +124,39 @@ Failure failure_of(const boost::system::system_error& error) {
   }
 }
 
+namespace {
+
+// A character that acts on a terminal instead of being shown, at the beginning of `text`: how many bytes it takes, 0 for any other.
+std::size_t acting(std::string_view text) {
+  const auto byte = [text](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  if (byte(0) < 0x20 || byte(0) == 0x7f) return 1;
+  if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) < 0xa0) return 2;  // C1 controls
+  if (byte(0) != 0xe2) return 0;
+  // What turns the direction of others' text, U+202A to U+202E and U+2066 to U+2069.
+  const bool turns = (byte(1) == 0x80 && byte(2) >= 0xaa && byte(2) <= 0xae) || (byte(1) == 0x81 && byte(2) >= 0xa6 && byte(2) <= 0xa9);
+  return turns ? 3 : 0;
+}
+
+}  // namespace
+
 std::string escaped(std::string_view text, bool lines) {
   std::string out;
   out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    // The C1 controls, two bytes in UTF-8, act on terminals as well.
-    const bool c1 = byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if ((byte >= 0x20 && byte != 0x7f && !c1) || (lines && (byte == '\n' || byte == '\t'))) {
-      out += text[i];
-      continue;
+  while (!text.empty()) {
+    const auto byte = [text](std::size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(text[i])); };
+    const std::size_t size = lines && (text[0] == '\n' || text[0] == '\t') ? 0 : acting(text);
+    if (size == 0) {
+      out += text[0];
+    } else {
+      char digits[8];
+      if (size == 3) {
+        std::snprintf(digits, sizeof digits, "\\u%04x", 0x2000U | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f));
+      } else {
+        std::snprintf(digits, sizeof digits, "\\x%02x", byte(size - 1));
+      }
+      out += digits;
     }
-    char digits[8];
-    std::snprintf(digits, sizeof digits, "\\x%02x", c1 ? static_cast<unsigned char>(text[++i]) : byte);
-    out += digits;
+    text.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return out;
 }

@@ -47,15 +47,18 @@ std::optional<std::string> on_terminal(std::vector<std::string> arguments) {
 
 TEST(Terminal, IsNotPaintedByAPeer) {
   const Serving serving({"--listen", "/ip4/127.0.0.1/tcp/0"});
-  // A title, a cleared screen, a colour in the one byte that some terminals take for ESC [, a line over the last one, a bell.
+  // A title, a bell, a cleared screen, a colour in the one byte that some terminals take for ESC [, a line over the last one, text that
+  // runs from right to left from here on, in both ways to say so, and two dashes, which are their neighbours and no harm.
   const std::string paint =
       "\x1b]0;mine\x07\x1b[2J\xc2\x9b"
-      "31m\rgone\x08\x7f";
+      "31m\rgone\x08\x7f \xe2\x80\xae\xe2\x81\xa7 \xe2\x80\x93\xe2\x80\x94";
   const std::optional<std::string> on_screen = on_terminal({"run", "--peer", serving.address, "hello " + paint + "\nnext\tline"});
   if (!on_screen) GTEST_SKIP() << "there are no terminals here: " << std::strerror(errno);
   const std::string& shown = *on_screen;
-  EXPECT_NE(shown.find("Processed: hello \\x1b]0;mine\\x07\\x1b[2J\\x9b31m\\x0dgone\\x08\\x7f"), std::string::npos) << shown;
-  for (const char* const part : {"\x1b]", "\x1b[2J", "\xc2\x9b", "\x07", "\x08", "\x7f", "\rgone"})
+  EXPECT_NE(shown.find("Processed: hello \\x1b]0;mine\\x07\\x1b[2J\\x9b31m\\x0dgone\\x08\\x7f \\u202e\\u2067 \xe2\x80\x93\xe2\x80\x94"),
+            std::string::npos)
+      << shown;
+  for (const char* const part : {"\x1b]", "\x1b[2J", "\xc2\x9b", "\x07", "\x08", "\x7f", "\rgone", "\xe2\x80\xae", "\xe2\x81\xa7"})
     EXPECT_EQ(shown.find(part), std::string::npos);
   // Lines and tabs are for whoever reads.
   EXPECT_NE(shown.find("next\tline"), std::string::npos) << shown;
