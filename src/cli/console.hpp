@@ -40,8 +40,8 @@ Failure failure_of(const boost::system::system_error& error);
 /// The same for an attempt to connect, in which only another peer's answer is told apart from no connection.
 Failure connect_failure_of(const boost::system::system_error& error);
 
-/// Peers may not paint the terminal: control characters become \xNN, those that turn the direction of text \uNNNN. Line feeds and tabs stay where
-/// `lines` says so.
+/// Peers may not paint the terminal: control characters become \xNN, those that turn the direction of text \uNNNN. Line feeds and tabs stay
+/// where `lines` says so.
 std::string escaped(std::string_view text, bool lines = false);
 
 class Console {
