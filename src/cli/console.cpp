@@ -126,9 +126,12 @@ Failure failure_of(const boost::system::system_error& error) {
 
 namespace {
 
+// 0 behind the end.
+unsigned byte_at(std::string_view text, std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; }
+
 // A character that acts on a terminal instead of being shown, at the beginning of `text`: how many bytes it takes, 0 for any other.
 std::size_t acting(std::string_view text) {
-  const auto byte = [text](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto byte = [text](std::size_t i) { return byte_at(text, i); };
   if (byte(0) < 0x20 || byte(0) == 0x7f) return 1;
   if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) < 0xa0) return 2;  // C1 controls
   if (byte(0) != 0xe2) return 0;
@@ -143,16 +146,15 @@ std::string escaped(std::string_view text, bool lines) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const auto byte = [text](std::size_t i) { return static_cast<unsigned>(static_cast<unsigned char>(text[i])); };
     const std::size_t size = lines && (text[0] == '\n' || text[0] == '\t') ? 0 : acting(text);
     if (size == 0) {
       out += text[0];
     } else {
       char digits[8];
       if (size == 3) {
-        std::snprintf(digits, sizeof digits, "\\u%04x", 0x2000U | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f));
+        std::snprintf(digits, sizeof digits, "\\u%04x", 0x2000U | (byte_at(text, 1) & 0x3f) << 6 | (byte_at(text, 2) & 0x3f));
       } else {
-        std::snprintf(digits, sizeof digits, "\\x%02x", byte(size - 1));
+        std::snprintf(digits, sizeof digits, "\\x%02x", byte_at(text, size - 1));
       }
       out += digits;
     }
