@@ -38,7 +38,7 @@ inline constexpr std::size_t mux_write = 16 * 1024;       // bytes of data that 
 inline constexpr std::size_t mplex_buffer = 1024 * 1024;  // bytes a stream may leave unread before the connection stops reading
 inline constexpr seconds mplex_unread{5};                 // how long the connection waits for such a stream's reader, then resets it
 inline constexpr std::size_t streams_inbound = 256;       // open streams of a connection that the peer opened
-inline constexpr std::size_t streams_outbound = 256;      // open streams of a connection that we opened
+inline constexpr std::size_t streams_outbound = 256;      // open streams of a connection that we opened; one place is for pings
 inline constexpr std::size_t control_frames = 4096;       // bytes of frames owed to a peer that does not read; 341 yamux headers
 
 // Connections

@@ -43,11 +43,9 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       channel_(std::move(upgraded.channel)),
       writer_(std::move(upgraded.secure.writer)),
       reader_(std::move(upgraded.secure.reader)),
-      peer_key_(std::move(upgraded.secure.remote_key)),
       peer_(upgraded.secure.remote),
       muxer_(std::move(upgraded.muxer)),
-      role_(upgraded.role),
-      session_(make_mux_session(muxer_, role_, writer_)),
+      session_(make_mux_session(muxer_, upgraded.role, writer_)),
       memory_(std::make_shared<MemoryAccount>(memory)),
       buffers_(memory_, limits::connection_memory),
       input_(std::move(upgraded.received)),
@@ -136,12 +134,7 @@ Awaitable<void> Connection::relieve_congestion() {
   while (const std::optional<StreamId> stream = session_->congested()) {
     if (failure_) co_return;
     if (environment_.clock.now() >= deadline) {
-      const auto state = streams_.find(*stream);
-      if (state == streams_.end()) {
-        session_->reset(*stream);
-      } else {
-        Stream(state->second).reset({Errc::exhausted, "the stream was not read for too long"});
-      }
+      Stream(streams_.at(*stream)).reset({Errc::exhausted, "the stream was not read for too long"});
       flush_soon();
     } else {
       co_await relieved_.wait();
@@ -242,6 +235,10 @@ Awaitable<void> Connection::serve(Stream stream) {
 
 Stream Connection::open_stream_lazily(std::string protocol) {
   if (failure_) throw_exception_from_error(*failure_, BOOST_CURRENT_LOCATION);
+  // Where the muxer has no pings they are streams, and a peer that is gone must be noticed however many are open.
+  if (protocol != ping_protocol && session_->outbound_streams() + 1 >= limits::streams_outbound) {
+    fail(Errc::exhausted, "too many streams are open on the connection");
+  }
   const StreamId id = session_->open().value();
   Stream stream = begin_stream(id);
   stream.state_->protocol = protocol;

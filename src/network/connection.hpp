@@ -61,11 +61,8 @@ class Connection {
   void abort(Error reason);
 
   const PeerId& peer() const noexcept { return peer_; }
-  const PublicKey& peer_key() const noexcept { return peer_key_; }
   const Multiaddr& remote_address() const { return channel_->remote_address(); }
-  const Multiaddr& local_address() const { return channel_->local_address(); }
   const std::string& muxer() const noexcept { return muxer_; }
-  MuxSession::Role role() const noexcept { return role_; }
   bool ended() const noexcept { return failure_.has_value(); }
   /// Why it ended, for people.
   const std::string& reason() const noexcept { return reason_; }
@@ -107,10 +104,8 @@ class Connection {
   std::unique_ptr<ByteStream> channel_;
   NoiseWriter writer_;
   NoiseReader reader_;
-  const PublicKey peer_key_;
   const PeerId peer_;
   const std::string muxer_;
-  const MuxSession::Role role_;
   std::unique_ptr<MuxSession> session_;
   const std::shared_ptr<MemoryAccount> memory_;
   MemoryCharge buffers_;

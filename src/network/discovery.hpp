@@ -41,7 +41,6 @@ class Discovery {
 
   /// The addresses of a peer that is known now; none if it is not.
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const { return book_.addresses_of(peer); }
-  std::vector<PeerId> peers() const { return book_.peers(); }
   /// A connection to the peer was made by this address, which nobody displaces from now on, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address) { book_.verified(peer, address); }
   /// The peer was found to be gone: what was heard of it is dropped.

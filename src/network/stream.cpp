@@ -131,7 +131,6 @@ Awaitable<void> Stream::finish(Duration patience) {
 
 bool Stream::connection_ended() const noexcept { return state_->connection_ended; }
 const PeerId& Stream::peer() const noexcept { return state_->peer; }
-const std::string& Stream::protocol() const noexcept { return state_->protocol; }
 Clock& Stream::clock() const noexcept { return state_->clock; }
 MemoryCharge Stream::charge(std::size_t bytes) const { return state_->memory.further(bytes); }
 

@@ -48,7 +48,6 @@ class Stream {
   const PeerId& peer() const noexcept;
   /// Whether the stream ended because its connection did, and not by a reset of its own.
   bool connection_ended() const noexcept;
-  const std::string& protocol() const noexcept;
   Clock& clock() const noexcept;
 
   /// Bytes that are kept for the stream's sake beyond what it holds itself, counted for its connection.

@@ -16,7 +16,7 @@ namespace asio = boost::asio;
 using asio::use_awaitable;
 using asio::ip::tcp;
 
-constexpr std::chrono::milliseconds accept_pause{100};  // when descriptors or memory are short
+constexpr std::chrono::milliseconds accept_pause{100};  // when none can be accepted
 
 Multiaddr address_of(const tcp::endpoint& endpoint) {
   asio::ip::address ip = endpoint.address();
@@ -91,7 +91,6 @@ class TcpStream final : public ByteStream {
     socket_.close(ignored);
   }
 
-  const Multiaddr& local_address() const override { return local_; }
   const Multiaddr& remote_address() const override { return remote_; }
 
  private:
@@ -123,13 +122,10 @@ class TcpStream final : public ByteStream {
     boost::system::error_code ignored;
     socket_.set_option(tcp::no_delay(true), ignored);
     socket_.non_blocking(true, ignored);
-    const tcp::endpoint local = socket_.local_endpoint(ignored);
-    if (!ignored) local_ = address_of(local);
   }
 
   tcp::socket socket_;
   Clock& clock_;
-  Multiaddr local_;
   Multiaddr remote_;
   tcp::resolver* resolver_ = nullptr;
   bool closed_ = false;
@@ -155,8 +151,7 @@ class TcpListener final : public Listener {
       if (!error) {
         const tcp::endpoint remote = socket.remote_endpoint(error);
         if (!error) co_return std::make_unique<TcpStream>(std::move(socket), clock_, address_of(remote));
-      } else if (error == asio::error::no_descriptors || error == asio::error::no_buffer_space || error == asio::error::no_memory ||
-                 error == boost::system::errc::too_many_files_open_in_system) {
+      } else if (error != asio::error::connection_aborted) {  // descriptors or memory are short, or the network is down
         co_await sleep_until(clock_, loop_, clock_.now() + accept_pause);
       }
     }

@@ -32,7 +32,6 @@ class ByteStream {
   virtual Awaitable<void> write(ByteView bytes) = 0;
   virtual void close() noexcept = 0;
 
-  virtual const Multiaddr& local_address() const = 0;
   virtual const Multiaddr& remote_address() const = 0;
 };
 

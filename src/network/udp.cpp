@@ -80,6 +80,7 @@ class UdpSocket final : public DatagramSocket {
       buffer.resize(count);
       asio::ip::address ip = source.address();
       if (ip.is_v6() && ip.to_v6().scope_id() != 0) {
+        if (ip.to_v6().scope_id() != link_scope_) continue;  // Linux gives who is in an IPv6 group on one interface what comes by any
         asio::ip::address_v6 bare = ip.to_v6();
         bare.scope_id(0);
         ip = bare;

@@ -31,6 +31,7 @@ class MplexSession final : public MuxSession {
   void go_away() override {}
   std::optional<StreamId> congested() const override { return congested_; }
   std::size_t open_streams() const override { return streams_.size(); }
+  std::size_t outbound_streams() const override { return outbound_; }
 
  private:
   struct Stream {

@@ -62,6 +62,8 @@ class MuxSession {
   /// A stream whose unread data stops the whole session from reading (mplex has no windows), if there is one.
   virtual std::optional<StreamId> congested() const = 0;
   virtual std::size_t open_streams() const = 0;
+  /// Those of them that open() made.
+  virtual std::size_t outbound_streams() const = 0;
 };
 
 inline constexpr std::string_view yamux_protocol = "/yamux/1.0.0";

@@ -32,6 +32,7 @@ class YamuxSession final : public MuxSession {
   void go_away() override;
   std::optional<StreamId> congested() const override { return std::nullopt; }
   std::size_t open_streams() const override { return streams_.size(); }
+  std::size_t outbound_streams() const override { return outbound_; }
 
  private:
   struct Stream {

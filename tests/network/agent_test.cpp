@@ -48,6 +48,56 @@ TEST(Agent, SaysThatNobodyIsThereWhenTheTimeIsOver) {
   });
 }
 
+TEST(Agent, SaysWhyThereIsNoDiscovery) {
+  SimNetwork network;
+  SimAgent alone(network, looking());
+  SimAgent deaf(network, looking());
+  alone.host.has_interface = false;
+  deaf.host.refuses_groups = deaf.host.refuses_datagrams = true;
+  const auto start = [](Agent& agent) -> Awaitable<void> {
+    agent.start();
+    co_return;
+  };
+  network.run({}, [&]() -> Awaitable<void> {
+    std::string message;
+    EXPECT_EQ(co_await error_of(start(alone.agent), &message), Errc::unreachable);
+    EXPECT_EQ(message, "mDNS discovery is not possible: no network interface is up");
+    EXPECT_EQ(co_await error_of(start(deaf.agent), &message), Errc::unreachable);
+    EXPECT_EQ(message, "mDNS discovery is not possible: eth0: there is no multicast");
+  });
+}
+
+TEST(Agent, FindsOthersWithoutThePortOfMdns) {
+  SimNetwork network;
+  SimAgent finder(network, looking());
+  SimAgent provider(network, listening());
+  finder.host.refuses_groups = true;
+  network.run({&finder}, [&]() -> Awaitable<void> {
+    co_await pause(network, seconds(3));  // its questions find nobody
+    provider.agent.start();
+    EXPECT_EQ(co_await finder.agent.next_discovered(network.clock().now() + seconds(10)), provider.agent.id());
+    co_await provider.agent.stop();
+  });
+}
+
+TEST(Agent, ListensEverywhereUnlessToldWhere) {
+  SimNetwork network;
+  SimHost& host = network.add_host();
+  EXPECT_EQ(everywhere(host), std::vector{Multiaddr::tcp("0.0.0.0", 0).value()});
+  EXPECT_EQ(everywhere(host, {"eth0"}), std::vector{Multiaddr::tcp(host.ip(), 0).value()});
+  EXPECT_EQ(everywhere(host, {"eth1"}), std::vector<Multiaddr>());
+}
+
+TEST(Agent, SaysWhenItListensNoLonger) {
+  SimNetwork network;
+  SimAgent listener(network, listening());
+  network.run({&listener}, [&]() -> Awaitable<void> {
+    listener.host.close_listeners();
+    co_await pause(network, seconds(1));
+  });
+  EXPECT_TRUE(listener.host.log.back().starts_with("no longer listening on /ip4/")) << listener.host.log.back();
+}
+
 TEST(Agent, DoesNotFindOneThatOnlyLooks) {
   SimNetwork network;
   SimAgent one(network, looking());

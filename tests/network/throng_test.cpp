@@ -87,7 +87,6 @@ class Cut final : public ByteStream {
     co_await channel_->write(part);
   }
   void close() noexcept override { channel_->close(); }
-  const Multiaddr& local_address() const override { return channel_->local_address(); }
   const Multiaddr& remote_address() const override { return channel_->remote_address(); }
 
  private:

@@ -270,7 +270,6 @@ class SimStream final : public ByteStream {
     in_->writable.notify();
   }
 
-  const Multiaddr& local_address() const override { return local_; }
   const Multiaddr& remote_address() const override { return remote_; }
 
  private:
@@ -447,6 +446,14 @@ void SimHost::kill_connections() {
   }
 }
 
+void SimHost::close_listeners() {
+  for (const auto& [address, port] : state_->ports) {
+    if (address.first != ip_) continue;
+    port->closed = true;
+    port->incoming.notify();
+  }
+}
+
 std::unique_ptr<ByteStream> SimHost::dial(const Multiaddr& address) {
   tcp_address(address).value();
   return std::make_unique<SimStream>(state_, Multiaddr::tcp(ip_, state_->next_port++).value(), address.without_peer_id());
@@ -460,9 +467,13 @@ std::unique_ptr<Listener> SimHost::listen(const Multiaddr& address) {
   return std::make_unique<SimListener>(std::move(shared), Multiaddr::tcp(ip_, port).value());
 }
 
-std::vector<Interface> SimHost::interfaces() { return {{"eth0", 2, false, {{ip_, 16}}}}; }
+std::vector<Interface> SimHost::interfaces() {
+  if (!has_interface) return {};
+  return {{"eth0", 2, false, {{ip_, 16}}}};
+}
 
 std::unique_ptr<DatagramSocket> SimHost::open_group(const Interface&, Family) {
+  if (refuses_groups) fail(Errc::unreachable, "the port is taken");
   auto socket = std::make_shared<SimNetwork::State::Socket>(network_.loop());
   socket->ip = ip_;
   socket->port = mdns_port;
@@ -472,6 +483,7 @@ std::unique_ptr<DatagramSocket> SimHost::open_group(const Interface&, Family) {
 }
 
 std::unique_ptr<DatagramSocket> SimHost::open_ephemeral(const Interface&, Family) {
+  if (refuses_datagrams) fail(Errc::unreachable, "there is no multicast");
   auto socket = std::make_shared<SimNetwork::State::Socket>(network_.loop());
   socket->ip = ip_;
   socket->port = state_->next_port++;

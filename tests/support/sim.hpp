@@ -100,6 +100,12 @@ class SimHost final : public Transport, public Multicast, public WorkerPool, pub
   void plug_in();
   /// Every connection of the host breaks, as when its processes are killed.
   void kill_connections();
+  /// Nothing listens on it any more.
+  void close_listeners();
+  bool has_interface = true;
+  /// Sockets on the mDNS port, and others for multicast, can't be opened.
+  bool refuses_groups = false;
+  bool refuses_datagrams = false;
   std::vector<std::string> log;
 
   // Transport

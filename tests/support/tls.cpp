@@ -49,7 +49,6 @@ class TlsStream final : public ByteStream {
     co_await flush();
   }
   void close() noexcept override { stream_->close(); }
-  const Multiaddr& local_address() const override { return stream_->local_address(); }
   const Multiaddr& remote_address() const override { return stream_->remote_address(); }
 
  private:

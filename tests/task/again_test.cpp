@@ -66,6 +66,23 @@ TEST_P(Again, AFinishedTaskGetsItsResultByteForByteWithoutRunning) {
   });
 }
 
+TEST_P(Again, WhoLeavesWhileARememberedResultIsSentLeavesItForOthers) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task(std::string(1'000'000, 'a'), true));
+    const Heard first = co_await ask(envelope);
+    for (const bool connection_lost : {false, true}) {
+      Stream stream = co_await open();
+      co_await write_frame(stream, envelope);
+      co_await stream.read();
+      if (connection_lost) co_await reconnect();
+    }
+    const Heard again = co_await ask(envelope);
+    EXPECT_EQ(first.result, again.result);
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
 TEST_P(Again, OtherBytesUnderTheSameIdAreAConflict) {
   serve({seconds(1), 1});
   with_connection([&]() -> Awaitable<void> {
@@ -290,6 +307,66 @@ TEST_P(Again, TheRequesterRetriesOverANewConnection) {
     EXPECT_EQ(problems.size(), 2U);
     EXPECT_EQ(events.size(), 1U);
     EXPECT_EQ(answer.result.run_ms, 10'000U);
+  });
+}
+
+/// Says something else at each run.
+class Fickle final : public Executor {
+ public:
+  explicit Fickle(std::vector<std::string> texts) : texts_(std::move(texts)) {}
+  std::string_view name() const override { return "fickle"; }
+  std::size_t slots() const override { return 1; }
+  Awaitable<Outcome> run(TaskRun& run) override {
+    const std::string text = texts_.at(std::min(runs_++, texts_.size() - 1));
+    co_await run.write(text);
+    Alarm end(run.environment().clock, run.environment().loop);
+    end.set(run.environment().clock.now() + seconds(10));
+    run.on_stop([&end] { end.notify(); });
+    co_await end.wait();
+    run.on_stop(nullptr);
+    Outcome outcome;
+    if (run.stopped()) outcome.status = Status::cancelled;
+    co_return outcome;
+  }
+
+ private:
+  const std::vector<std::string> texts_;
+  std::size_t runs_ = 0;
+};
+
+TEST_P(Again, OutputThatContradictsWhatAnEarlierRunSaidIsRefused) {
+  Fickle fickle({"once upon", "twice", "once upon", "once", "once upon", "once upon a time"});
+  std::string text;
+  const std::function<void(const Update&)> note = [&](const Update& update) { text += update.text.value_or(""); };
+  with_connection([&]() -> Awaitable<void> {
+    for (const std::string& problem : {std::string("its output is another"), std::string("its output is shorter"), std::string()}) {
+      // A provider that starts anew in the middle of a run knows nothing of it.
+      const auto start = [&] { serve_with({{std::string(inference), fickle}}); };
+      start();
+      text.clear();
+      Retries retries;
+      retries.times = 10;
+      retries.addresses = provider_host.agent.addresses();
+      TaskGroup group(network.loop());
+      const auto breaking = [&]() -> Awaitable<void> {
+        co_await pause(seconds(3));
+        requester.host.unplug();
+        requester.host.kill_connections();
+        co_await provider->shut_down(seconds(0));
+        provider.reset();
+        start();
+        requester.host.plug_in();
+      };
+      group.spawn(breaking());
+      std::string message;
+      const Errc error = co_await test::error_of(discard(manager.submit(peer(), task("hi", true), note, {}, retries)), &message);
+      co_await group.join();
+      EXPECT_EQ(error, problem.empty() ? Errc{} : Errc::unverified) << message;
+      EXPECT_NE(message.find(problem), std::string::npos) << message;
+      EXPECT_EQ(text, problem.empty() ? "once upon a time" : "once upon");
+      co_await provider->shut_down(seconds(0));
+      provider.reset();
+    }
   });
 }
 

@@ -54,6 +54,7 @@ class Recorded final : public MuxSession {
   void go_away() override { session_->go_away(); }
   std::optional<StreamId> congested() const override { return session_->congested(); }
   std::size_t open_streams() const override { return session_->open_streams(); }
+  std::size_t outbound_streams() const override { return session_->outbound_streams(); }
 
  private:
   std::unique_ptr<MuxSession> session_;
