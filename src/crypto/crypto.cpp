@@ -1,5 +1,6 @@
 #include "crypto/crypto.hpp"
 
+#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
@@ -178,11 +179,24 @@ bool ed25519_verify(ByteView public_key, ByteView message, ByteView signature) n
          crypto_sign_verify_detached(signature.data(), message.data(), message.size(), public_key.data()) == 0;
 }
 
+namespace {
+
+// A public exponent as long as the modulus makes a check take a hundred times as long.
+bool has_small_exponent(EVP_PKEY* key) noexcept {
+  BIGNUM* number = nullptr;
+  if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &number) != 1) return false;
+  const bool small = BN_is_odd(number) && !BN_is_one(number) && BN_num_bits(number) <= 33;
+  BN_free(number);
+  return small;
+}
+
+}  // namespace
+
 bool rsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
   const PublicKeyHandle key = decode_key(public_key);
   if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) return false;
   const int bits = EVP_PKEY_get_bits(key.get());
-  return bits >= 2048 && bits <= 8192 && verify_sha256(key.get(), message, signature);
+  return bits >= 2048 && bits <= 8192 && has_small_exponent(key.get()) && verify_sha256(key.get(), message, signature);
 }
 
 bool ecdsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {

@@ -30,16 +30,17 @@ Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView paylo
   return encoded;
 }
 
-Result<Envelope> open_envelope(ByteView encoded, std::string_view domain) {
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const PeerId* expected) {
   proto::Envelope envelope;
   if (!envelope.ParseFromArray(encoded.data(), static_cast<int>(encoded.size()))) return Error{Errc::malformed, "not an envelope"};
   TRY_ASSIGN(PublicKey signer, PublicKey::decode(as_bytes(envelope.public_key())));
+  if (expected != nullptr && PeerId(signer) != *expected) return Error{Errc::unverified, "an envelope signed by another peer"};
   const ByteView type = as_bytes(envelope.payload_type());
   const ByteView payload = as_bytes(envelope.payload());
   if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
     return Error{Errc::unverified, "the envelope's signature does not hold"};
   }
-  const bool exact = envelope.unknown_fields().empty() && envelope.ByteSizeLong() == encoded.size();
+  const bool exact = envelope.unknown_fields().empty() && equal(as_bytes(envelope.SerializeAsString()), encoded);
   return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}, exact};
 }
 

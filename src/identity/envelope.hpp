@@ -14,15 +14,16 @@ struct Envelope {
   PublicKey signer;
   Bytes payload_type;
   Bytes payload;
-  bool exact;  ///< each part stands in it once, in its shortest form, and nothing else: no byte can change without the signature failing
+  bool exact;  ///< each part stands in it once, in order, in its shortest form, and nothing else: no byte can change without the signature
+               ///< failing
 };
 
 /// The encoded envelope of `payload`, signed by `keys`.
 Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView payload_type, ByteView payload);
 
-/// Decodes an envelope and checks its signature. The caller compares signer and type with whom and what it expects.
-/// Errors: malformed; unverified (the signature does not hold).
-Result<Envelope> open_envelope(ByteView encoded, std::string_view domain);
+/// Decodes an envelope and checks its signature. The caller compares its type with what it expects, and the signer too, where `expected` is
+/// null. Errors: malformed; unverified (another peer than `expected` signed it, which is seen first, or the signature does not hold).
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const PeerId* expected = nullptr);
 
 // Signed peer records, as identify carries them: an address list with a sequence number.
 inline constexpr std::string_view peer_record_domain = "libp2p-peer-record";

@@ -42,14 +42,14 @@ PrivateKey rsa_key() {
 }
 
 // A weak key of any size, found quickly: one of its primes is the published one of a Diffie-Hellman group (RFC 3526).
-PrivateKey rsa_key(Number published, int other_bits) {
+PrivateKey rsa_key(Number published, int other_bits, std::uint64_t exponent = 65537) {
   const Arithmetic arithmetic(BN_CTX_new());
   const Number other(BN_new()), n(BN_new()), e(BN_new()), d(BN_new()), order(BN_new());
   do {
     must(BN_generate_prime_ex(other.get(), other_bits, 0, nullptr, nullptr, nullptr) == 1);
     must(BN_mul(n.get(), published.get(), other.get(), arithmetic.get()) == 1);
   } while (BN_num_bits(n.get()) != BN_num_bits(published.get()) + other_bits);
-  must(BN_sub_word(published.get(), 1) == 1 && BN_sub_word(other.get(), 1) == 1 && BN_set_word(e.get(), 65537) == 1 &&
+  must(BN_sub_word(published.get(), 1) == 1 && BN_sub_word(other.get(), 1) == 1 && BN_set_word(e.get(), exponent) == 1 &&
        BN_mul(order.get(), published.get(), other.get(), arithmetic.get()) == 1 &&
        BN_mod_inverse(d.get(), e.get(), order.get(), arithmetic.get()) != nullptr);
   const Builder builder(OSSL_PARAM_BLD_new());
@@ -147,6 +147,16 @@ TEST(RsaVerify, AcceptsKeysOf2048To8192Bits) {
   EXPECT_TRUE(accepted(Number(BN_get_rfc3526_prime_1536(nullptr)), 2048));
   EXPECT_TRUE(accepted(Number(BN_get_rfc3526_prime_6144(nullptr)), 8192));
   EXPECT_FALSE(accepted(Number(BN_get_rfc3526_prime_6144(nullptr)), 8193));
+}
+
+TEST(RsaVerify, AcceptsExponentsOf33Bits) {
+  const auto accepted = [](std::uint64_t exponent) {
+    const PrivateKey key = rsa_key(Number(BN_get_rfc3526_prime_1536(nullptr)), 512, exponent);
+    return rsa_verify(public_der(key), as_bytes("message"), sign(key, "message"));
+  };
+  EXPECT_TRUE(accepted(257));
+  EXPECT_TRUE(accepted((1ULL << 32) + 15));  // primes, so that they have inverses
+  EXPECT_FALSE(accepted((1ULL << 33) + 17));
 }
 
 TEST(EcdsaVerify, AcceptsTheThreeNistCurves) {

@@ -97,10 +97,10 @@ WRAP("_ZN3p2p4mdns6decodeESt4spanIKhLm18446744073709551615EE", mdns_packet, Resu
   return real_mdns_packet(in);
 }
 
-WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEE", envelope, Result<Envelope>,
-     (ByteView in, std::string_view domain)) {
+WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEEPKNS_6PeerIdE", envelope,
+     Result<Envelope>, (ByteView in, std::string_view domain, const PeerId* expected)) {
   record("envelope", in);
-  return real_envelope(in, domain);
+  return real_envelope(in, domain, expected);
 }
 
 WRAP("_ZN3p2p10parse_taskESt4spanIKhLm18446744073709551615EE", task, ParsedTask, (ByteView in)) {
