@@ -7,10 +7,12 @@
 #include <unistd.h>
 #include <algorithm>
 #include <boost/json/serialize.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 namespace p2p::cli {
@@ -64,6 +66,7 @@ std::string_view reason_of(Exit exit) {
     case Exit::no_peer: return "no_peer";
     case Exit::connection: return "connect";
     case Exit::timeout: return "timeout";
+    case Exit::not_completed: return "not_completed";
     case Exit::unverified: return "verify";
     case Exit::interrupted: return "interrupted";
     default: return "bug";
@@ -142,25 +145,38 @@ std::size_t acting(std::string_view text) {
 
 }  // namespace
 
-std::string escaped(std::string_view text, bool lines) {
+std::string escaped(std::string_view text, Escape how) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const std::size_t size = lines && (text[0] == '\n' || text[0] == '\t') ? 0 : acting(text);
+    const std::size_t size = how == Escape::lines && (text[0] == '\n' || text[0] == '\t') ? 0 : acting(text);
     if (size == 0) {
       out += text[0];
     } else {
+      const unsigned character = size == 3 ? 0x2000U | (byte_at(text, 1) & 0x3f) << 6 | (byte_at(text, 2) & 0x3f) : byte_at(text, size - 1);
       char digits[8];
-      if (size == 3) {
-        std::snprintf(digits, sizeof digits, "\\u%04x", 0x2000U | (byte_at(text, 1) & 0x3f) << 6 | (byte_at(text, 2) & 0x3f));
-      } else {
-        std::snprintf(digits, sizeof digits, "\\x%02x", byte_at(text, size - 1));
-      }
+      std::snprintf(digits, sizeof digits, size == 3 || how == Escape::json ? "\\u%04x" : "\\x%02x", character);
       out += digits;
     }
     text.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return out;
+}
+
+namespace {
+
+int output_error = 0;  // errno of what could not be written
+
+void say(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  if (!written && errno != EPIPE) output_error = errno;  // whoever closes a pipe wants no more
+}
+
+}  // namespace
+
+void Console::check_written() {
+  if (output_error == 0) return;
+  throw Failure(Exit::usage, std::string("not all of the output could be written: ") + std::strerror(output_error));
 }
 
 bool output_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
@@ -172,21 +188,16 @@ void Console::event(const boost::json::object& event) const {
   if (!json_) return;
   std::string line;
   write_json(line, event);
-  std::fprintf(stdout, "%s\n", line.c_str());
-  std::fflush(stdout);
+  say(escaped(line, Escape::json) + '\n');
 }
 
 void Console::line(std::string_view text) const {
-  if (json_) return;
-  std::fprintf(stdout, "%.*s\n", static_cast<int>(text.size()), text.data());
-  std::fflush(stdout);
+  if (!json_) say(std::string(text) + '\n');
 }
 
 void Console::output(std::string_view text) const {
   if (json_) return;
-  const std::string shown = terminal_ ? escaped(text, true) : std::string(text);
-  std::fwrite(shown.data(), 1, shown.size(), stdout);
-  std::fflush(stdout);
+  say(terminal_ ? escaped(text, Escape::lines) : std::string(text));
 }
 
 void Console::remark(std::string_view text) const {

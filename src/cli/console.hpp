@@ -40,9 +40,10 @@ Failure failure_of(const boost::system::system_error& error);
 /// The same for an attempt to connect, in which only another peer's answer is told apart from no connection.
 Failure connect_failure_of(const boost::system::system_error& error);
 
-/// Peers may not paint the terminal: control characters become \xNN, those that turn the direction of text \uNNNN. Line feeds and tabs stay
-/// where `lines` says so.
-std::string escaped(std::string_view text, bool lines = false);
+/// Peers may not paint the terminal: control characters become \xNN, those that turn the direction of text \uNNNN. `lines`: line feeds and
+/// tabs stay. `json`: as JSON spells them, in a line of it, which stays the same JSON.
+enum class Escape { all, lines, json };
+std::string escaped(std::string_view text, Escape how = Escape::all);
 
 class Console {
  public:
@@ -54,6 +55,8 @@ class Console {
   void line(std::string_view text) const;
   /// A task's output, as it is; escaped when it goes to a terminal. Nothing with --json.
   void output(std::string_view text) const;
+  /// Throws Failure when something of all that was said on standard output, by any console, could not be written.
+  static void check_written();
   /// A line on standard error for somebody at a terminal, dimmed; nothing elsewhere or with --json.
   void remark(std::string_view text) const;
   /// The sentence on standard error, and with --json the error event on standard output.

@@ -261,7 +261,9 @@ int main_of(int argc, char** argv) {
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) json = json || std::string_view(argv[i]) == "--json";
   try {
     app.parse(argc, argv);
-    return static_cast<int>(calls.at(app.get_subcommands().front())());
+    const Exit exit = calls.at(app.get_subcommands().front())();
+    Console::check_written();
+    return static_cast<int>(exit);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     Console(json).failure({Exit::usage, std::string(error.what()) + "; `p2p-agent --help` shows what there is"});

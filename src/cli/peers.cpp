@@ -44,7 +44,7 @@ void show_peer(Session& session, const Surveyed& answer, const std::string& agen
   console.event(event);
   console.line(console.bold(answer.peer.text()) + "  " + escaped(agent));
   for (const std::string& line : lines) console.line("  " + escaped(line));
-  for (const Multiaddr& address : answer.addresses) console.line("  " + address.text());
+  for (const Multiaddr& address : answer.addresses) console.line("  " + escaped(address.text()));
 }
 
 void show_models(const Console& console, const Surveyed& answer) {

@@ -82,6 +82,10 @@ class Course {
     task_.timeout_ms = std::max<std::uint64_t>(
         1, static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout).count()));
     task_.stream = options_.stream.value_or(output_is_terminal() && !options_.json);
+    if (const ParsedTask parsed = parse_task(as_bytes(task_.to_json())); !parsed.task) {
+      throw Failure(Exit::usage,
+                    "no provider would take the task (" + parsed.problem + "): texts have to be UTF-8, and its type of a-z 0-9 . _ -");
+    }
     model_ = task_.model();
   }
 
@@ -94,21 +98,10 @@ class Course {
 
  private:
   Awaitable<Exit> ask_named(Time deadline) {
-    std::vector<PeerId> wanted;
     for (const PeerName& peer : named_) {
-      if (!peer.address) {
-        wanted.push_back(*peer.id);
-      } else if (co_await attempt(peer, deadline)) {
-        co_return show();
-      }
+      if (co_await attempt(peer, deadline)) co_return show();
     }
-    while (!wanted.empty()) {
-      const std::optional<PeerId> found = co_await session_.next_discovered(deadline);
-      if (!found) break;
-      if (std::erase(wanted, *found) == 0) continue;
-      if (co_await attempt({std::nullopt, *found}, deadline)) co_return show();
-    }
-    throw failure_ ? *failure_ : session_.nobody(wanted.front());
+    throw *failure_;
   }
 
   Awaitable<Exit> ask_whoever_fits(Time deadline) {
@@ -209,6 +202,9 @@ class Course {
       connected_ = session_.now();
     } catch (const boost::system::system_error& error) {
       failure_ = connect_failure_of(error);
+      co_return false;
+    } catch (const Failure& not_found) {
+      failure_ = not_found;
       co_return false;
     }
     std::vector<Multiaddr> addresses;

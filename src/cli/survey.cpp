@@ -18,6 +18,7 @@ Awaitable<void> Survey::look(Time deadline) {
   try {
     while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline)) {
       if (stopped_) break;
+      if (!asked_.insert(*peer).second) continue;
       ++asking_;
       last_found_ = session_.now();
       group_.spawn(ask(*peer));
@@ -37,7 +38,10 @@ Awaitable<void> Survey::ask(PeerId peer) {
     TaskManager manager(session_.agent());
     answer.info = co_await manager.info(peer);
   } catch (const boost::system::system_error& error) {
-    if (!is(error, Errc::unsupported)) answer.failure = connect_failure_of(error);
+    if (!is(error, Errc::unsupported)) {
+      answer.failure = connect_failure_of(error);
+      asked_.erase(peer);
+    }
   }
   --asking_;
   answers_.push_back(std::move(answer));

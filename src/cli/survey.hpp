@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,8 @@ std::vector<std::string> names_of(const Offer& offer);
 
 class Survey {
  public:
-  /// Begins to look. The session outlives it; join() comes before its end.
+  /// Begins to look. A peer is asked once, and again only when a further address of it is heard and it did not answer. The session outlives
+  /// it; join() comes before its end.
   Survey(Session& session, Time deadline);
 
   /// The next peer that answered or failed to; nothing when there is none at `patience` or none can come any more. Throws when the
@@ -47,6 +49,7 @@ class Survey {
 
   Session& session_;
   std::deque<Surveyed> answers_;
+  std::set<PeerId> asked_;  // and did not fail to answer
   std::size_t asking_ = 0;
   Time last_found_{};
   bool looking_ = true;

@@ -13,7 +13,7 @@ namespace json = boost::json;
 /// Lines that nobody takes for ours: each is indented.
 std::string quoted(std::string_view text) {
   std::string out = "  ";
-  for (const char c : escaped(text, true)) {
+  for (const char c : escaped(text, Escape::lines)) {
     out += c;
     if (c == '\n') out += "  ";
   }

@@ -180,6 +180,41 @@ TEST(Receipts, WithoutRoomForThemTheProviderIsBusy) {
   EXPECT_EQ(text_of(parsed(answer.output).at("error").get_object(), "code"), "busy");
 }
 
+TEST(Run, WritesAllOfALongAnswerIntoAPipe) {
+  const Serving provider;
+  const TemporaryDirectory directory;
+  const std::string prompt(500'000, 'x');
+  write_file(directory.file("prompt"), prompt);
+  const std::string command = "'" + program + "' run --peer " + provider.address + " - < '" + directory.file("prompt") + "'";
+  Process counting({"/bin/sh", "-c", command + " | wc -c"}, on_loopback);
+  EXPECT_EQ(std::stoul(counting.line()), std::string("Processed: \n").size() + prompt.size());
+  EXPECT_EQ(counting.wait(), 0);
+}
+
+TEST(Run, SaysWhenItsOutputIsLost) {
+  if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "there is no /dev/full here";
+  const Serving provider;
+  Process full({"/bin/sh", "-c", "'" + program + "' run --peer " + provider.address + " x > /dev/full"}, on_loopback);
+  EXPECT_EQ(full.wait(), 2);
+  EXPECT_NE(full.errors.find("not all of the output could be written: No space left"), std::string::npos) << full.errors;
+}
+
+TEST(Run, AsksItsPeersInTheirOrder) {
+  const Serving first;
+  const Serving second;
+  const Ended ended = run({"run", "--json", "--peer", first.peer, "--peer", second.address, "x"});
+  EXPECT_EQ(text_of(parsed(ended.output), "provider"), first.peer);
+  const std::string nobody = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+  const Ended other = run({"run", "--json", "--wait", "0.2", "--peer", nobody, "--peer", second.peer, "x"});
+  EXPECT_EQ(text_of(parsed(other.output), "provider"), second.peer) << other.errors;
+}
+
+TEST(Run, RefusesAPromptThatIsNoText) {
+  const Ended ended = run({"run", "--peer", "/ip4/127.0.0.1/tcp/1", "gr\xfc\xdf"});
+  EXPECT_EQ(ended.exit, 2);
+  EXPECT_NE(ended.errors.find("UTF-8"), std::string::npos) << ended.errors;
+}
+
 TEST(Run, SendsWhatModelsUnderstand) {
   Serving provider({"--allow-any", "--as", "show", "--", "sh", "-c", "cat \"$P2P_TASK_FILE\""});
   Ended answer =

@@ -62,6 +62,10 @@ TEST(Terminal, IsNotPaintedByAPeer) {
     EXPECT_EQ(shown.find(part), std::string::npos);
   // Lines and tabs are for whoever reads.
   EXPECT_NE(shown.find("next\tline"), std::string::npos) << shown;
+  // As JSON it is the same text, and paints nothing either.
+  const std::string event = on_terminal({"run", "--json", "--peer", serving.address, paint}).value_or("");
+  for (const char* const part : {"\xc2\x9b", "\x7f", "\xe2\x80\xae", "\xe2\x81\xa7"}) EXPECT_EQ(event.find(part), std::string::npos);
+  EXPECT_EQ(text_of(parsed(event.substr(0, event.find('\r'))), "text"), "Processed: " + paint);
   // A pipe gets what there is.
   EXPECT_EQ(run({"run", "--peer", serving.address, paint}).output, "Processed: " + paint + "\n");
 }
