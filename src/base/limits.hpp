@@ -32,14 +32,14 @@ inline constexpr std::size_t noise_muxers = 100;       // entries of an early-mu
 inline constexpr std::uint32_t yamux_initial_window = 256 * 1024;    // bytes; fixed by the protocol
 inline constexpr std::uint32_t yamux_max_window = 16 * 1024 * 1024;  // bytes a stream may grow to
 inline constexpr std::size_t connection_window =
-    64 * 1024 * 1024;                                     // bytes of receive window beyond the initial ones, all streams of a connection
-inline constexpr std::size_t mplex_frame = 1024 * 1024;   // bytes of data in a frame
-inline constexpr std::size_t mux_write = 16 * 1024;       // bytes of data that we put into one frame; rust's peers use the same
-inline constexpr std::size_t mplex_buffer = 1024 * 1024;  // bytes a stream may leave unread before the connection stops reading
-inline constexpr seconds mplex_unread{5};                 // how long the connection waits for such a stream's reader, then resets it
-inline constexpr std::size_t streams_inbound = 256;       // open streams of a connection that the peer opened
-inline constexpr std::size_t streams_outbound = 256;      // open streams of a connection that we opened; one place is for pings
-inline constexpr std::size_t control_frames = 4096;       // bytes of frames owed to a peer that does not read; 341 yamux headers
+    64 * 1024 * 1024;                                      // bytes of receive window beyond the initial ones, all streams of a connection
+inline constexpr std::size_t mplex_frame = 1024 * 1024;    // bytes of data in a frame
+inline constexpr std::size_t mux_write = 16 * 1024;        // bytes of data that we put into one frame; rust's peers use the same
+inline constexpr std::size_t mplex_buffer = 1024 * 1024;   // bytes a stream may leave unread before the connection stops reading
+inline constexpr seconds mplex_unread{5};                  // how long the connection waits for such a stream's reader, then resets it
+inline constexpr std::size_t streams_inbound = 256;        // open streams of a connection that the peer opened
+inline constexpr std::size_t streams_outbound = 256;       // open streams of a connection that we opened; one place is for pings
+inline constexpr std::size_t control_frames = 256 * 1024;  // bytes of answers to frames, owed to a peer that does not read them
 
 // Connections
 inline constexpr std::size_t write_buffer = 256 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
@@ -67,7 +67,8 @@ inline constexpr std::size_t memory_least = 64 * 1024 * 1024;  // bytes that it 
 /// For connections, and as much for tasks; the rest is for the work on both.
 constexpr std::size_t memory_share(std::size_t all) { return all / 8 * 3; }
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
-inline constexpr std::size_t stream_memory = 4 * 1024;       // bytes that a stream counts for
+inline constexpr std::size_t stream_memory = 4 * 1024;       // bytes that a stream counts for, besides what it holds
+inline constexpr std::size_t stream_kept = 16 * 1024;        // bytes of a buffer that a stream keeps while it has nothing to read
 
 // Identify and ping
 inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one message
@@ -86,6 +87,8 @@ inline constexpr seconds perf_time{300};  // for one measurement of libp2p's per
 inline constexpr std::size_t mdns_packet = 9000;        // bytes read; RFC 6762 section 17
 inline constexpr std::size_t mdns_packet_out = 1400;    // bytes sent
 inline constexpr std::size_t mdns_records = 256;        // records looked at in a packet
+inline constexpr std::size_t mdns_packet_peers = 8;     // peers that one packet may name; all implementations name one
+inline constexpr milliseconds mdns_pass{100};           // between two passes over all that is known, for the same reason
 inline constexpr std::size_t mdns_addresses = 32;       // addresses kept of a peer
 inline constexpr std::size_t mdns_peers = 1024;         // peers kept
 inline constexpr seconds mdns_ttl{120};                 // of what we announce

@@ -1,5 +1,7 @@
 #include "http/client.hpp"
 
+#include "network/lookup.hpp"
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
@@ -14,6 +16,7 @@
 #include <cassert>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 namespace p2p::http {
 namespace {
@@ -127,15 +130,7 @@ struct Exchange::Connection {
   ErrorCode broken;           // of the answer, behind what is good of it
   std::string piece;
 
-  struct Lookup {
-    explicit Lookup(const Loop& loop) : resolver(loop), done(loop) {}
-    tcp::resolver resolver;
-    Event done;
-    ErrorCode error = asio::error::operation_aborted;
-    tcp::resolver::results_type found;
-  };
-  // Shared with the resolver: the system cannot be stopped while it looks up a name, and nobody here waits for it after close().
-  std::shared_ptr<Lookup> lookup;
+  std::optional<Lookup> lookup;
 
   [[noreturn]] void refuse(Errc code, const std::string& why) const { fail(code, client.url_.text() + ": " + why); }
   void check() const {
@@ -151,26 +146,22 @@ struct Exchange::Connection {
     closed = reason;
     ErrorCode ignored;
     socket.close(ignored);
-    if (lookup) lookup->done.notify();
+    if (lookup) lookup->cancel();
   }
 
   Awaitable<std::vector<tcp::endpoint>> resolve() {
     ErrorCode not_an_address;
     const asio::ip::address address = asio::ip::make_address(client.url_.host, not_an_address);
     if (!not_an_address) co_return std::vector<tcp::endpoint>{{address, client.url_.port}};
-    lookup = std::make_shared<Lookup>(client.environment_.loop);
-    lookup->resolver.async_resolve(client.url_.host, std::to_string(client.url_.port),
-                                   [held = lookup](const ErrorCode& error, const tcp::resolver::results_type& found) {
-                                     held->error = error;
-                                     held->found = found;
-                                     held->done.notify();
-                                   });
-    co_await lookup->done.wait();
+    lookup.emplace(client.environment_.loop);
+    ErrorCode error;
+    try {
+      co_return co_await lookup->resolve(client.url_.host, client.url_.port);
+    } catch (const boost::system::system_error& failure) {
+      error = failure.code();
+    }
     check();
-    if (lookup->error) refuse(Errc::unreachable, "no address is known for it: " + lookup->error.message());
-    std::vector<tcp::endpoint> endpoints;
-    for (const auto& entry : lookup->found) endpoints.push_back(entry.endpoint());
-    co_return endpoints;
+    refuse(Errc::unreachable, "no address is known for it: " + error.message());
   }
 
   Awaitable<void> connect() {

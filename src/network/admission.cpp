@@ -3,8 +3,17 @@
 #include "base/limits.hpp"
 
 #include <algorithm>
+#include <boost/asio/ip/address_v6.hpp>
 
 namespace p2p {
+
+std::string scarce_part(const std::string& ip) {
+  boost::system::error_code error;
+  const auto address = boost::asio::ip::make_address_v6(ip, error);
+  if (error || address.is_v4_mapped()) return ip;
+  const auto bytes = address.to_bytes();
+  return to_hex(ByteView(bytes).first(8));
+}
 
 Admission::Guest::~Guest() {
   if (admission_ == nullptr) return;

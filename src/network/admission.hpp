@@ -13,6 +13,9 @@
 
 namespace p2p {
 
+/// What a host has few of, of its IP address: all of it; of IPv6 the first 64 bits, since those behind them are the host's to choose.
+std::string scarce_part(const std::string& ip);
+
 class Admission {
   struct Address {
     std::size_t guests = 0;
@@ -61,6 +64,7 @@ class Admission {
 
   /// Counts a channel that was accepted. While more than limits::pending_handshakes_address of its address, or limits::pending_handshakes
   /// in all, are in their handshakes, the oldest of them is closed: whoever is honest is through in no time.
+  /// `ip` is its scarce part.
   Guest receive(const std::string& ip, ByteStream& channel, Time now);
   /// When its handshake may begin. An address that is alone here has all of our time; else limits::handshake_burst of its handshakes begin
   /// at once, and one more each limits::handshake_pace.

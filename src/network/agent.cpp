@@ -20,9 +20,9 @@ crypto::SecretKey random_key(Random& random) {
 
 bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
-std::string host_of(const Multiaddr& address) {
+std::string crowd_of(const Multiaddr& address) {
   const Result<TcpAddress> tcp = tcp_address(address);
-  return tcp ? tcp->host : std::string();
+  return tcp ? scarce_part(tcp->host) : std::string();
 }
 
 }  // namespace
@@ -158,7 +158,7 @@ Awaitable<void> Agent::accept(Listener& listener) {
 
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   const Multiaddr from = channel->remote_address();
-  Admission::Guest guest = admission_.receive(host_of(from), *channel, environment_.clock.now());
+  Admission::Guest guest = admission_.receive(crowd_of(from), *channel, environment_.clock.now());
   Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
@@ -220,13 +220,13 @@ Awaitable<void> Agent::keep_within_memory() {
 Agent::Peer* Agent::largest() {
   std::map<std::string, std::size_t> by_host;
   for (const Peer& peer : peers_) {
-    if (!peer.connection.ended()) by_host[host_of(peer.connection.remote_address())] += peer.connection.memory_held();
+    if (!peer.connection.ended()) by_host[crowd_of(peer.connection.remote_address())] += peer.connection.memory_held();
   }
   Peer* found = nullptr;
   std::pair<std::size_t, std::size_t> most;
   for (Peer& peer : peers_) {
     if (peer.connection.ended()) continue;
-    const std::pair size(by_host[host_of(peer.connection.remote_address())], peer.connection.memory_held());
+    const std::pair size(by_host[crowd_of(peer.connection.remote_address())], peer.connection.memory_held());
     if (found != nullptr && size <= most) continue;
     found = &peer;
     most = size;
@@ -253,7 +253,12 @@ Awaitable<void> Agent::look_after(std::list<Peer>::iterator peer) {
   const auto [begin, end] = peers_by_id_.equal_range(id);
   peers_by_id_.erase(std::find_if(begin, end, [&peer](const auto& entry) { return entry.second == &*peer; }));
   peers_.erase(peer);
-  if (discovery_ && !closed_here && find(id) == nullptr) discovery_->forget(id);
+  if (!discovery_ || find(id) != nullptr) co_return;
+  if (closed_here) {
+    discovery_->disconnected(id);
+  } else {
+    discovery_->forget(id);
+  }
 }
 
 Awaitable<void> Agent::ask_identify(Peer& peer) {
@@ -299,16 +304,18 @@ const Identify& Agent::own_identify() {
 
 Awaitable<void> Agent::serve_identify(Stream stream) {
   Identify own = own_identify();
-  if (const Peer* const peer = find(stream.peer())) own.observed_addr = peer->connection.remote_address();
+  const std::optional<Multiaddr> from = stream.remote_address();
+  const Result<TcpAddress> tcp = from ? tcp_address(*from) : Error{Errc::closed, "the connection has ended"};
+  const bool is_ip = tcp && (tcp->kind == TcpAddress::Host::ip4 || tcp->kind == TcpAddress::Host::ip6);
+  if (is_ip && tcp->zone.empty()) own.observed_addr = from;  // a name, or an interface of ours, tells the peer nothing
   co_await answer_identify(std::move(stream), own);
 }
 
 Awaitable<void> Agent::serve_identify_push(Stream stream) {
   const PeerId from = stream.peer();
   Identify pushed;
-  if (const Peer* const peer = find(from)) pushed = peer->identify;
   co_await receive_identify(stream, pushed);
-  if (Peer* const peer = find(from)) peer->identify = std::move(pushed);
+  if (Peer* const peer = find(from)) peer->identify.replace(std::move(pushed));
 }
 
 Agent::Peer* Agent::find(const PeerId& id) const noexcept {
@@ -332,7 +339,6 @@ void Agent::disconnect(const PeerId& id) {
 Awaitable<const Connection*> Agent::connect(PeerId peer) {
   if (const Connection* const connection = connection_to(peer)) co_return connection;
   std::vector<Multiaddr> addresses = discovered_addresses(peer);
-  if (addresses.empty()) fail(Errc::no_peer, "no address is known for " + peer.text());
   try {
     co_return co_await connect(std::move(addresses), peer);
   } catch (const boost::system::system_error&) {
@@ -343,6 +349,7 @@ Awaitable<const Connection*> Agent::connect(PeerId peer) {
 
 Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
   if (stopping_) fail(Errc::closed, "the agent is stopping");
+  if (addresses.empty()) fail(Errc::no_peer, "no address is known" + (expected ? " for " + expected->text() : std::string()));
   if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
   Race race(environment_);
   const auto registered = races_.insert(races_.end(), &race);
@@ -364,10 +371,8 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
   race.stop();
   co_await race.attempts.join();
   races_.erase(registered);
-  if (!race.winner) {
-    if (!race.error) fail(Errc::closed, "the agent is stopping");
-    throw boost::system::system_error(*race.error, race.message);
-  }
+  if (stopping_) fail(Errc::closed, "the agent is stopping");
+  if (!race.winner) throw boost::system::system_error(*race.error, race.message);
   const Connection& connection = adopt(*std::move(race.winner), {}).connection;
   if (discovery_) discovery_->verified(connection.peer(), connection.remote_address().without_peer_id());
   co_return &connection;

@@ -75,7 +75,7 @@ Awaitable<void> Connection::run() {
 
 Awaitable<void> Connection::read_loop() {
   process(first_plaintext_);
-  first_plaintext_ = {};
+  first_plaintext_ = Bytes();
   while (!failure_) {
     ByteSpan unread(input_.data() + input_begin_, input_end_ - input_begin_);
     while (const std::optional<ByteView> record = reader_.next(unread).value()) {
@@ -123,7 +123,7 @@ void Connection::count_memory() { buffers_.set(limits::connection_memory + input
 
 void Connection::free_output() {
   if (writing_since_ || writer_.size() > 0 || batch_.capacity() <= output_kept) return;
-  batch_ = {};
+  batch_ = Bytes();
   static_cast<void>(writer_.take({}));  // the buffer's twin
   count_memory();
 }
@@ -152,7 +152,9 @@ void Connection::process(ByteView plaintext) {
     plaintext = joined;
   }
   while (!failure_) {
+    const std::size_t before = writer_.size();
     Result<std::optional<MuxEvent>> event = session_->next(plaintext);
+    owed_ += writer_.size() - before;
     if (!event) {
       flush_soon();
       event.value();
@@ -162,7 +164,7 @@ void Connection::process(ByteView plaintext) {
   }
   partial_.assign(plaintext.begin(), plaintext.end());
   if (writer_.size() > 0) flush_soon();
-  if (writer_.size() > limits::write_buffer + limits::noise_frame + limits::control_frames) {
+  if (owed_ > limits::control_frames) {
     fail(Errc::exhausted, "the peer asks for answers and does not read them");
   }
 }
@@ -181,7 +183,7 @@ void Connection::on_event(const MuxEvent& event) {
   switch (event.kind) {
     case Kind::data:
       append(state->arrived, event.data);
-      state->memory.set(state->memory.bytes() + event.data.size());
+      state->count_memory();
       state->readable.notify();
       return;
     case Kind::finished:
@@ -277,6 +279,7 @@ void Connection::check_life() {
     return abort({Errc::exhausted, "the peer does not take what is written to it"});
   }
   free_output();
+  for (const auto& [id, state] : streams_) state->free_buffers();
   if (asked_ && heard_ >= *asked_) asked_.reset();
   if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
   // Bytes come, and yet nothing that could be read: a length that was changed on its way looks like this.
@@ -331,9 +334,10 @@ Awaitable<void> Connection::write_loop() {
         continue;
       }
       batch_ = writer_.take(std::move(batch_));
+      owed_ = 0;
       if (!unsent_.empty()) {
         batch_.insert(batch_.begin(), unsent_.begin(), unsent_.end());
-        unsent_ = {};
+        unsent_ = Bytes();
       }
       writing_since_ = environment_.clock.now();
       count_memory();

@@ -120,7 +120,8 @@ class Connection {
   std::unordered_map<StreamId, std::shared_ptr<Stream::State>> streams_;
   std::vector<std::shared_ptr<Stream::State>> blocked_;  // writers that wait for the output buffer
   std::size_t negotiating_ = 0;
-  Bytes batch_;  // being written
+  std::size_t owed_ = 0;  // bytes of what waits to be written that answer the peer's frames
+  Bytes batch_;           // being written
   std::optional<Time> writing_since_;
   Event output_;                      // there is something to write, or nothing ever again
   Time heard_{};                      // when the peer gave a sign of life last

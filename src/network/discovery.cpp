@@ -57,6 +57,7 @@ struct Discovery::Link {
   Schedule schedule;
   std::optional<Schedule> own_schedule;  // what it was before somebody else asked
   Time asked{};
+  Time marked{};   // when the book was told so
   Bytes one_shot;  // what this agent asked and will hear itself, as one of the group
   std::vector<Bytes> echoes;
   std::set<std::string> wanted;  // instances that somebody knows and this agent doesn't
@@ -216,6 +217,8 @@ void Discovery::asked(Link& link) {
   link.asked = now;
   link.schedule.next = now + link.schedule.interval + jitter();
   link.schedule.interval = std::min<Duration>(2 * link.schedule.interval, limits::mdns_query_interval);
+  if (now < link.marked + limits::mdns_pass) return;
+  link.marked = now;
   book_.asked(link.number, now);
 }
 
@@ -265,7 +268,8 @@ std::vector<mdns::KnownAnswer> Discovery::known_answers(const Link& link) const 
 
 void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Packet& query) {
   for (const std::string& name : query.asks_for) link.wanted.erase(name);
-  if (query.asks_for_peers && (datagram.source_port == mdns_port || !query.wants_unicast)) {  // the group will hear the answers
+  const bool group_hears_answers = datagram.source_port == mdns_port || !query.wants_unicast;
+  if (query.asks_for_peers && datagram.to_group && group_hears_answers) {
     link.own_schedule = link.schedule;
     asked(link);
   }
@@ -300,8 +304,8 @@ Awaitable<void> Discovery::hear(Link& link, DatagramSocket& socket) {
 void Discovery::on_datagram(Link& link, const Datagram& datagram) {
   const Result<mdns::Packet> packet = mdns::decode(datagram.bytes);
   if (!packet) return;  // whoever sent it, the others are still heard
+  if (!on_link(link.interface, datagram.source_ip)) return;
   if (!packet->response) {
-    if (!on_link(link.interface, datagram.source_ip)) return;
     if (datagram.bytes == link.one_shot) return link.one_shot.clear();
     const auto echo = std::find(link.echoes.begin(), link.echoes.end(), datagram.bytes);
     if (echo == link.echoes.end())
@@ -428,9 +432,11 @@ std::vector<PeerBook::Address> Discovery::dialable(const Link& link, const mdns:
   for (const Multiaddr& address : peer.addresses) {
     const Result<TcpAddress> tcp = tcp_address(address);
     if (!tcp || (tcp->kind != TcpAddress::Host::ip4 && tcp->kind != TcpAddress::Host::ip6)) continue;
+    const Reach reach = reach_of(tcp->host);
+    if (!tcp->zone.empty() && reach != Reach::link_local) continue;
     const bool own_link = on_link(link.interface, tcp->host);
     Multiaddr dialled = address;
-    switch (reach_of(tcp->host)) {
+    switch (reach) {
       case Reach::loopback:
         if (!link.interface.loopback) continue;
         break;
@@ -471,15 +477,22 @@ void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& s
 }
 
 Awaitable<void> Discovery::expire() {
+  Time earliest{};
   while (!stopping_) {
-    const std::vector<PeerId> over = book_.expire(environment_.clock.now());
-    for (const PeerId& peer : over) observer_.gone(peer);
-    if (!over.empty() && book_.size() == 0) ask_soon();
-    if (book_.next_expiry() != Time::max()) expiring_.set(book_.next_expiry());
+    const Time now = environment_.clock.now();
+    if (now >= std::max(earliest, book_.next_expiry())) {
+      earliest = now + limits::mdns_pass;
+      const std::vector<PeerId> over = book_.expire(now);
+      for (const PeerId& peer : over) observer_.gone(peer);
+      if (!over.empty() && book_.size() == 0) ask_soon();
+    }
+    if (book_.next_expiry() != Time::max()) expiring_.set(std::max(earliest, book_.next_expiry()));
     co_await expiring_.wait();
   }
   expiring_.clear();
 }
+
+void Discovery::disconnected(const PeerId& peer) { book_.disconnected(peer); }
 
 void Discovery::forget(const PeerId& peer) {
   if (!book_.drop(peer)) return;

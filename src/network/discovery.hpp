@@ -43,6 +43,8 @@ class Discovery {
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const { return book_.addresses_of(peer); }
   /// A connection to the peer was made by this address, which nobody displaces from now on, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address) { book_.verified(peer, address); }
+  /// There is no connection to the peer any more, which says nothing about whether it is there.
+  void disconnected(const PeerId& peer);
   /// The peer was found to be gone: what was heard of it is dropped.
   void forget(const PeerId& peer);
   /// The names of the interfaces that are listened on, for messages.

@@ -33,14 +33,14 @@ void PeerBook::Name::refresh_behind(Time when, Random& random) {
 }
 
 // Of a full list, what makes room for one more from `source`: what was not heard of for longest, among what the source says that says most.
-// Nothing that was verified.
+// Nothing that was verified, and nothing of a source that says less than this one.
 template <class List, class ToldOf>
 auto PeerBook::crowded_out(List& list, const std::string& source, ToldOf told_of) {
   std::unordered_map<std::string_view, std::size_t> share;
   ++share[source];
   for (const auto& each : list) ++share[told_of(each).source];
   auto out = list.end();
-  std::size_t most = 0;
+  std::size_t most = share[source];
   for (auto at = list.begin(); at != list.end(); ++at) {
     const Told& told = told_of(*at);
     const std::size_t of_source = share[told.source];
@@ -53,13 +53,25 @@ auto PeerBook::crowded_out(List& list, const std::string& source, ToldOf told_of
   return out;
 }
 
+// A peer of whom others speak as well is not its first source's to lose. False if nobody else does.
+bool PeerBook::hand_over(Entry& entry) {
+  const auto other =
+      std::find_if(entry.heard.begin(), entry.heard.end(), [&](const Heard& one) { return one.told.source != entry.told.source; });
+  if (other == entry.heard.end()) return false;
+  const std::string crowding = std::exchange(entry.told.source, other->told.source);
+  std::erase_if(entry.heard, [&](const Heard& one) { return one.told.source == crowding; });
+  return true;
+}
+
 PeerBook::News PeerBook::hear(const mdns::Peer& peer, std::vector<Address> addresses, LinkNumber link, const std::string& source,
                               Time now) {
   News news;
   auto entry = peers_.find(peer.id);
   if (entry == peers_.end()) {
     if (peers_.size() == limits::mdns_peers) {
-      const auto out = crowded_out(peers_, source, [](const auto& other) -> const Told& { return other.second.told; });
+      const auto choose = [&] { return crowded_out(peers_, source, [](const auto& other) -> const Told& { return other.second.told; }); };
+      auto out = choose();
+      while (out != peers_.end() && hand_over(out->second)) out = choose();
       if (out == peers_.end()) return news;
       news.displaced = out->first;
       erase(out);
@@ -132,6 +144,13 @@ void PeerBook::verified(const PeerId& peer, const Multiaddr& address) {
   for (Heard& one : at->second.heard) {
     if (one.what.address == address) one.told.verified = at->second.told.verified = true;
   }
+}
+
+void PeerBook::disconnected(const PeerId& peer) {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end()) return;
+  at->second.told.verified = false;
+  for (Heard& one : at->second.heard) one.told.verified = false;
 }
 
 // Another peer may have said since that it is its own.

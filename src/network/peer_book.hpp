@@ -38,8 +38,9 @@ class PeerBook {
   bool goodbye(const PeerId& peer, const std::string& source);
   /// The same for the peer that announced itself under this name; it, if it is not known any more.
   std::optional<PeerId> goodbye(const std::string& name, const std::string& source);
-  /// A connection was made by this address, which nobody displaces from now on, and which is dialled first.
+  /// A connection was made by this address, which nobody displaces while it lasts, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address);
+  void disconnected(const PeerId& peer);
   bool drop(const PeerId& peer);
   /// Forgets what has had its time. The peers that are not known any more.
   std::vector<PeerId> expire(Time now);
@@ -95,6 +96,7 @@ class PeerBook {
   };
   using Entries = std::unordered_map<PeerId, Entry>;
 
+  static bool hand_over(Entry& entry);
   template <class List, class ToldOf>
   static auto crowded_out(List& list, const std::string& source, ToldOf told_of);
   void hear_name(Entry& entry, const mdns::Peer& peer, LinkNumber link, Time now);

@@ -27,11 +27,14 @@ Awaitable<ByteView> Stream::read_arrived() {
     const std::size_t offset = std::exchange(state.handed_offset, state.handed.size());
     co_return ByteView(state.handed).subspan(offset);
   }
-  while (state.arrived.empty() && !state.finished && !state.failure) co_await state.readable.wait();
   state.handed.clear();
+  state.handed_offset = 0;
+  state.waiting = true;
+  while (state.arrived.empty() && !state.finished && !state.failure) co_await state.readable.wait();
+  state.waiting = false;
   std::swap(state.arrived, state.handed);
   state.handed_offset = state.handed.size();
-  state.memory.set(limits::stream_memory + state.handed.size());
+  state.count_memory();
   if (!state.handed.empty()) {
     if (Connection* const connection = state.connection) {
       connection->session_->consumed(state.id, state.handed.size(), state.clock.now());
@@ -108,7 +111,10 @@ void Stream::close_write() {
   state.write_closed = true;
   state.connection->session_->close_write(state.id);
   state.connection->flush_soon();
-  if (state.finished) state.connection->forget(state);
+  if (state.finished) {
+    state.connection->forget(state);
+    state.readable.notify();  // wait_end()
+  }
 }
 
 void Stream::reset(Error reason) {
@@ -122,6 +128,12 @@ void Stream::reset(Error reason) {
   state->fail(reason);
 }
 
+Awaitable<void> Stream::wait_end() {
+  State& state = *state_;
+  while (!state.failure && !(state.finished && state.write_closed)) co_await state.readable.wait();
+  if (state.failure) throw_exception_from_error(*state.failure, BOOST_CURRENT_LOCATION);
+}
+
 Awaitable<void> Stream::finish(Duration patience) {
   close_write();
   const Timer timer = deadline(patience, "the peer did not close its side of the stream");
@@ -131,6 +143,10 @@ Awaitable<void> Stream::finish(Duration patience) {
 
 bool Stream::connection_ended() const noexcept { return state_->connection_ended; }
 const PeerId& Stream::peer() const noexcept { return state_->peer; }
+std::optional<Multiaddr> Stream::remote_address() const {
+  if (state_->connection == nullptr) return std::nullopt;
+  return state_->connection->remote_address();
+}
 Clock& Stream::clock() const noexcept { return state_->clock; }
 MemoryCharge Stream::charge(std::size_t bytes) const { return state_->memory.further(bytes); }
 

@@ -7,8 +7,10 @@
 #include "network/async.hpp"
 #include "network/clock.hpp"
 #include "network/memory.hpp"
+#include "wire/multiaddr.hpp"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace p2p {
@@ -40,6 +42,9 @@ class Stream {
   void close_write();
   /// Ends both directions at once. Whoever waits on this stream here wakes with `reason`.
   void reset(Error reason = {Errc::cancelled, "the stream was reset"});
+  /// Behind a read() that gave nothing: returns when this side has closed, too. Throws as read() does when the stream was reset or its
+  /// connection ended before that.
+  Awaitable<void> wait_end();
   /// Closes the write side, then takes what the peer still sends until it closes too, or until `patience` is over: a stream that is reset
   /// right behind its last bytes may lose them in the peer's hands.
   Awaitable<void> finish(Duration patience);
@@ -48,6 +53,8 @@ class Stream {
   const PeerId& peer() const noexcept;
   /// Whether the stream ended because its connection did, and not by a reset of its own.
   bool connection_ended() const noexcept;
+  /// Where its connection goes to; nothing when that has ended.
+  std::optional<Multiaddr> remote_address() const;
   Clock& clock() const noexcept;
 
   /// Bytes that are kept for the stream's sake beyond what it holds itself, counted for its connection.

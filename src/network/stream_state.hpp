@@ -2,6 +2,7 @@
 // What a stream's handle and its connection share. Only stream.cpp and connection.cpp look inside.
 
 #include "base/error.hpp"
+#include "base/limits.hpp"
 #include "network/memory.hpp"
 #include "network/stream.hpp"
 #include "wire/multistream.hpp"
@@ -33,6 +34,7 @@ struct Stream::State {
   Bytes arrived;  // not handed out
   Bytes handed;   // what read() gave last; [offset, end) is to be given again
   std::size_t handed_offset = 0;
+  bool waiting = false;   // read() does, and nobody looks at `handed` meanwhile
   bool finished = false;  // the peer will send no more
   bool write_closed = false;
   bool blocked = false;  // waits among the connection's blocked writers
@@ -40,6 +42,15 @@ struct Stream::State {
   std::optional<Error> failure;
   Event readable;
   Event writable;
+
+  void count_memory() { memory.set(limits::stream_memory + arrived.capacity() + handed.capacity()); }
+  /// A stream that waits for its peer keeps no large buffers.
+  void free_buffers() {
+    if (!waiting || !arrived.empty() || arrived.capacity() + handed.capacity() <= limits::stream_kept) return;
+    arrived = Bytes();
+    handed = Bytes();
+    count_memory();
+  }
 
   void fail(Error reason) {
     if (!failure) failure = reason;

@@ -1,6 +1,7 @@
 #include "network/tcp.hpp"
 
 #include "base/limits.hpp"
+#include "network/lookup.hpp"
 
 #include <net/if.h>
 #include <boost/asio/connect.hpp>
@@ -8,6 +9,7 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <optional>
 
 namespace p2p {
 namespace {
@@ -87,7 +89,7 @@ class TcpStream final : public ByteStream {
   void close() noexcept override {
     closed_ = true;
     boost::system::error_code ignored;
-    if (resolver_ != nullptr) resolver_->cancel();
+    if (lookup_) lookup_->cancel();
     socket_.close(ignored);
   }
 
@@ -100,19 +102,16 @@ class TcpStream final : public ByteStream {
       co_await socket_.async_connect(tcp::endpoint(asio::ip::make_address(ip), target.port), use_awaitable);
       co_return;
     }
-    tcp::resolver resolver(socket_.get_executor());
-    resolver_ = &resolver;
-    const std::string port = std::to_string(target.port);
-    const tcp::resolver::results_type found = co_await resolver.async_resolve(target.host, port, use_awaitable);
-    resolver_ = nullptr;
+    lookup_.emplace(socket_.get_executor());
+    const std::vector<tcp::endpoint> found = co_await lookup_->resolve(target.host, target.port);
     boost::system::error_code error = asio::error::host_not_found;
-    for (const auto& entry : found) {
-      const bool v4 = entry.endpoint().address().is_v4();
+    for (const tcp::endpoint& endpoint : found) {
+      const bool v4 = endpoint.address().is_v4();
       if ((target.kind == TcpAddress::Host::dns4 && !v4) || (target.kind == TcpAddress::Host::dns6 && v4)) continue;
       if (closed_) throw boost::system::system_error(asio::error::operation_aborted);
       boost::system::error_code ignored;
       socket_.close(ignored);
-      co_await socket_.async_connect(entry.endpoint(), asio::redirect_error(use_awaitable, error));
+      co_await socket_.async_connect(endpoint, asio::redirect_error(use_awaitable, error));
       if (!error) co_return;
     }
     throw boost::system::system_error(error);
@@ -127,7 +126,7 @@ class TcpStream final : public ByteStream {
   tcp::socket socket_;
   Clock& clock_;
   Multiaddr remote_;
-  tcp::resolver* resolver_ = nullptr;
+  std::optional<Lookup> lookup_;
   bool closed_ = false;
 };
 

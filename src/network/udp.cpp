@@ -1,14 +1,19 @@
+#define __APPLE_USE_RFC_3542  // macOS tells of IPv6 destinations only to whoever asks for the standard that says how
+
 #include "network/udp.hpp"
 
 #include "base/limits.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <array>
 #include <boost/asio/ip/multicast.hpp>
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstring>
+#include <optional>
 
 namespace p2p {
 namespace {
@@ -54,6 +59,7 @@ class UdpSocket final : public DatagramSocket {
       socket_.set_option(asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>(true));
 #endif
       hear_own_groups_only(v4);
+      tell_destinations(v4);
     }
     socket_.bind({protocol, in_group ? mdns_port : std::uint16_t{0}});
     socket_.set_option(multicast::hops(mdns_hops));
@@ -70,22 +76,11 @@ class UdpSocket final : public DatagramSocket {
 
   Awaitable<Datagram> receive() override {
     while (true) {
-      Bytes buffer(limits::mdns_packet);
-      udp::endpoint source;
       boost::system::error_code error;
-      const std::size_t count =
-          co_await socket_.async_receive_from(asio::buffer(buffer), source, asio::redirect_error(asio::use_awaitable, error));
+      co_await socket_.async_wait(udp::socket::wait_read, asio::redirect_error(asio::use_awaitable, error));
       if (!socket_.is_open()) fail(Errc::closed, "the socket was closed");
-      if (error) continue;  // an ICMP error of something sent before
-      buffer.resize(count);
-      asio::ip::address ip = source.address();
-      if (ip.is_v6() && ip.to_v6().scope_id() != 0) {
-        if (ip.to_v6().scope_id() != link_scope_) continue;  // Linux gives who is in an IPv6 group on one interface what comes by any
-        asio::ip::address_v6 bare = ip.to_v6();
-        bare.scope_id(0);
-        ip = bare;
-      }
-      co_return Datagram{std::move(buffer), ip.to_string(), source.port()};
+      if (error) throw boost::system::system_error(error, "waiting for mDNS");
+      if (std::optional<Datagram> datagram = read()) co_return *std::move(datagram);
     }
   }
 
@@ -112,6 +107,67 @@ class UdpSocket final : public DatagramSocket {
   void send(ByteView bytes, const udp::endpoint& to) {
     boost::system::error_code ignored;
     socket_.send_to(asio::buffer(bytes.data(), bytes.size()), to, 0, ignored);
+  }
+
+  // Nothing when there is none, or an ICMP error of something sent before, or one that came by another interface: Linux gives who is in an
+  // IPv6 group on one of them what comes by any.
+  std::optional<Datagram> read() {
+    Datagram datagram{Bytes(limits::mdns_packet), {}, 0};
+    sockaddr_storage from{};
+    alignas(cmsghdr) std::array<std::uint8_t, 256> control{};
+    iovec into{datagram.bytes.data(), datagram.bytes.size()};
+    msghdr message{};
+    message.msg_name = &from;
+    message.msg_namelen = sizeof from;
+    message.msg_iov = &into;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t count = recvmsg(socket_.native_handle(), &message, MSG_DONTWAIT);
+    if (count < 0) return std::nullopt;
+    datagram.bytes.resize(static_cast<std::size_t>(count));
+    for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+#if defined(IP_PKTINFO)
+      if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
+        in_pktinfo info;
+        std::memcpy(&info, CMSG_DATA(part), sizeof info);
+        datagram.to_group = IN_MULTICAST(ntohl(info.ipi_addr.s_addr));
+      }
+#endif
+#if defined(IPV6_PKTINFO)
+      if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == IPV6_PKTINFO) {
+        in6_pktinfo info;
+        std::memcpy(&info, CMSG_DATA(part), sizeof info);
+        datagram.to_group = IN6_IS_ADDR_MULTICAST(&info.ipi6_addr);
+        if (datagram.to_group && info.ipi6_ifindex != link_scope_) return std::nullopt;
+      }
+#endif
+    }
+    udp::endpoint source;
+    source.resize(message.msg_namelen);
+    std::memcpy(source.data(), &from, message.msg_namelen);
+    asio::ip::address ip = source.address();
+    if (ip.is_v6()) {
+      asio::ip::address_v6 bare = ip.to_v6();
+      bare.scope_id(0);
+      ip = bare;
+    }
+    datagram.source_ip = ip.to_string();
+    datagram.source_port = source.port();
+    return datagram;
+  }
+
+  // Each datagram then says where it was sent to, and by which interface it came.
+  void tell_destinations([[maybe_unused]] bool v4) {
+    [[maybe_unused]] const int on = 1;
+#if defined(IP_RECVPKTINFO) && defined(__APPLE__)
+    if (v4) setsockopt(socket_.native_handle(), IPPROTO_IP, IP_RECVPKTINFO, &on, sizeof on);
+#elif defined(IP_PKTINFO)
+    if (v4) setsockopt(socket_.native_handle(), IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
+#endif
+#if defined(IPV6_RECVPKTINFO)
+    if (!v4) setsockopt(socket_.native_handle(), IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+#endif
   }
 
   // Linux hands a socket the datagrams of every group that anyone on the machine has joined, whatever the interface, unless told otherwise.

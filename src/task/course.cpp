@@ -61,14 +61,22 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
   co_return !listener.said_more;
 }
 
-// While a task runs its stream is read, to see the reset that cancels it.
+Awaitable<bool> ends_behind_task(const Environment& environment, Stream& stream) {
+  const ByteView more = co_await stream.read();
+  if (more.empty()) {  // the requester has nothing more to say, and waits
+    co_await stream.wait_end();
+    co_return true;
+  }
+  environment.log.write(Logger::Level::warn, "a second message behind the task of " + stream.peer().text());
+  stream.reset({Errc::malformed, "a second message behind the task"});
+  co_return false;
+}
+
+// While a task runs its stream is watched, to see the reset that cancels it.
 Awaitable<void> TaskCourse::watch(const Environment& environment, Stream& stream, Listener& listener) {
   try {
-    const ByteView more = co_await stream.read();
-    if (more.empty()) co_return;  // the requester has nothing more to say
-    environment.log.write(Logger::Level::warn, "a second message behind the task of " + stream.peer().text());
-    listener.said_more = true;
-    stream.reset({Errc::malformed, "a second message behind the task"});
+    listener.said_more = !co_await ends_behind_task(environment, stream);
+    if (!listener.said_more) co_return;
   } catch (const boost::system::system_error&) {
     // reset, or the connection is gone
   }

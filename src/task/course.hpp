@@ -49,6 +49,10 @@ class TaskCourse {
   std::list<Listener*> listeners_;
 };
 
+/// Behind a task on its stream: waits until both directions have ended. False if the requester says more than its task, for which the
+/// stream is reset. Throws when it was reset or lost its connection before.
+Awaitable<bool> ends_behind_task(const Environment& environment, Stream& stream);
+
 /// Tells `course` on the stream to its end, in messages signed with `keys`, and sees to it that the stream ends. False if the requester
 /// said more than its task, for which the stream is reset.
 Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course);

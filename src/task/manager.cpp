@@ -4,6 +4,8 @@
 #include "network/protocol.hpp"
 #include "task/sealing.hpp"
 
+#include <algorithm>
+
 namespace p2p {
 namespace {
 
@@ -99,6 +101,8 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   sent.sha256 = task_hash(as_bytes(answer.task_payload));
   if (sent.task.timeout_ms) sent.deadline = environment.clock.now() + milliseconds(*sent.task.timeout_ms) + limits::result_margin;
 
+  // What is known of a peer is forgotten with its connection, and heard again only some time after that.
+  std::vector<Multiaddr> known = retries.addresses.empty() ? agent_.discovered_addresses(provider) : retries.addresses;
   Duration pause = limits::retry_pause;
   for (unsigned attempt = 0;; ++attempt) {
     std::exception_ptr broken;
@@ -106,13 +110,17 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
     Time next = environment.clock.now();
     try {
       if (attempt > 0 && agent_.connection_to(provider) == nullptr) {
-        std::vector<Multiaddr> addresses = retries.addresses.empty() ? agent_.discovered_addresses(provider) : retries.addresses;
+        std::vector<Multiaddr> addresses = agent_.discovered_addresses(provider);
+        for (const Multiaddr& address : known) {
+          if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(address);
+        }
         co_await agent_.connect(std::move(addresses), provider, sent.deadline);
       }
       co_await exchange(provider, sent);
       if (answer.result.status != Status::rejected || answer.result.error->code != "busy") co_return std::move(answer);
       why = answer.result.error->message;
-      next += milliseconds(answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()));
+      next += milliseconds(
+          std::min<std::uint64_t>(answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()), limits::timeout_ms_max));
     } catch (const boost::system::system_error& error) {
       if (!is(error, Errc::closed) && !is(error, Errc::unreachable) && !is(error, Errc::timed_out)) throw;
       broken = std::current_exception();

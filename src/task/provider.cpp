@@ -156,6 +156,35 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   Timer linger_;
 };
 
+// A stream on which nobody waits for anything: its task has not come yet, or was refused.
+class Provider::Idle {
+ public:
+  Idle(Provider& provider, Stream& stream) : provider_(provider), stream_(stream), list_(&provider.idle_[stream.peer()]) {
+    place_ = list_->insert(list_->end(), this);
+  }
+  Idle(const Idle&) = delete;
+  Idle& operator=(const Idle&) = delete;
+  ~Idle() { leave(); }
+
+  void end() {
+    leave();
+    stream_.reset({Errc::exhausted, "too many tasks at once"});
+  }
+
+ private:
+  void leave() {
+    if (list_ == nullptr) return;
+    list_->erase(place_);
+    if (list_->empty()) provider_.idle_.erase(stream_.peer());
+    list_ = nullptr;
+  }
+
+  Provider& provider_;
+  Stream& stream_;
+  std::list<Idle*>* list_;  // null when it has left
+  std::list<Idle*>::iterator place_;
+};
+
 Provider::Provider(Agent& agent, std::vector<Offering> offerings, ProviderOptions options, std::function<void(const TaskEvent&)> on_task)
     : agent_(agent),
       environment_(agent.environment()),
@@ -214,7 +243,7 @@ std::uint64_t Provider::retry_after_ms(const Lane& lane) const {
 // --- A stream: its task is read, joins a course or begins one, and the course is told on it to its end. ---
 
 Awaitable<void> Provider::serve(Stream stream) {
-  if (serving_ >= limits::task_streams) fail(Errc::exhausted, "too many tasks at once");
+  if (serving_ >= limits::task_streams && !end_idle_stream()) fail(Errc::exhausted, "too many tasks at once");
   ++serving_;
   std::exception_ptr broken;
   try {
@@ -227,12 +256,22 @@ Awaitable<void> Provider::serve(Stream stream) {
   if (broken) std::rethrow_exception(broken);
 }
 
+// Whoever keeps most streams open for nothing makes room for others.
+bool Provider::end_idle_stream() {
+  const auto most =
+      std::max_element(idle_.begin(), idle_.end(), [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  if (most == idle_.end()) return false;
+  most->second.front()->end();
+  return true;
+}
+
 Awaitable<void> Provider::serve_task(Stream& stream) {
   const PeerId requester = stream.peer();
   const bool allowed = may_ask(requester);
   Bytes envelope;
   Bytes payload;
   MemoryCharge memory = stream.charge(0);
+  std::optional<Idle> idle(std::in_place, *this, stream);
   try {
     const Timer timer = stream.deadline(limits::task_wait, "no task came on the stream");
     std::optional<Bytes> frame = co_await read_frame(stream, allowed ? limits::task_frame : limits::stranger_task);
@@ -240,6 +279,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
       stream.close_write();
       co_return;
     }
+    idle.reset();
     envelope = *std::move(frame);
     memory.set(envelope.size());
     payload = co_await open_on(environment_, envelope, requester, MessageKind::task);
@@ -251,7 +291,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   ParsedTask parsed = parse_task(payload);
   const std::string sha256 = task_hash(payload);
   const std::size_t size = payload.size();
-  payload = {};
+  payload = Bytes();
 
   std::shared_ptr<TaskCourse> course;
   std::optional<TaskError> why;
@@ -289,13 +329,16 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
       }
     }
   }
-  envelope = {};
+  envelope = Bytes();
   memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
   if (course) {
     if (!co_await follow(environment_, agent_.identity(), stream, std::move(course))) ++refused_;
   } else {
     co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
-    co_await stream.finish(limits::close_wait);
+    idle.emplace(*this, stream);
+    stream.close_write();
+    const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
+    if (!co_await ends_behind_task(environment_, stream)) ++refused_;
   }
 }
 

@@ -73,6 +73,7 @@ class Provider {
   enum class Stop : std::uint8_t { lost, deadline, displaced, shutting_down };
   struct Lane;
   class Job;
+  class Idle;
   struct Route {
     Lane* lane = nullptr;
     std::optional<TaskError> error = {};  // or there is a lane
@@ -80,6 +81,7 @@ class Provider {
 
   Awaitable<void> serve(Stream stream);
   Awaitable<void> serve_task(Stream& stream);
+  bool end_idle_stream();
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
   std::shared_ptr<TaskCourse> course_again(const Task& task, const Bytes& envelope) const;
@@ -109,9 +111,10 @@ class Provider {
   std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
-  std::size_t held_ = 0;        // bytes of memory that tasks and their output take
-  std::uint64_t promised_ = 0;  // bytes of the receipts of what is not answered yet, at most
-  std::size_t serving_ = 0;     // task streams that are open
+  std::size_t held_ = 0;                     // bytes of memory that tasks and their output take
+  std::uint64_t promised_ = 0;               // bytes of the receipts of what is not answered yet, at most
+  std::size_t serving_ = 0;                  // task streams that are open
+  std::map<PeerId, std::list<Idle*>> idle_;  // of these, by requester and in the order in which they came
   std::uint64_t refused_ = 0;
   bool shutting_down_ = false;
   bool hurried_ = false;

@@ -56,4 +56,14 @@ Result<void> Identify::merge(ByteView protobuf) {
   return {};
 }
 
+void Identify::replace(Identify said) {
+  if (said.public_key) public_key = std::move(said.public_key);
+  if (!said.listen_addrs.empty()) listen_addrs = std::move(said.listen_addrs);
+  if (!said.protocols.empty()) protocols = std::move(said.protocols);
+  if (said.observed_addr) observed_addr = std::move(said.observed_addr);
+  if (!said.protocol_version.empty()) protocol_version = std::move(said.protocol_version);
+  if (!said.agent_version.empty()) agent_version = std::move(said.agent_version);
+  if (!said.signed_peer_record.empty()) signed_peer_record = std::move(said.signed_peer_record);
+}
+
 }  // namespace p2p

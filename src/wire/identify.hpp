@@ -33,6 +33,8 @@ struct Identify {
   /// Takes over what the protobuf (without a length prefix) says; what it leaves out stays. Unusable addresses and protocol names are
   /// skipped, surplus ones beyond the limits too. Errors: malformed.
   Result<void> merge(ByteView protobuf);
+  /// Takes over each field that a later message (a push) has, lists as a whole.
+  void replace(Identify said);
 };
 
 }  // namespace p2p

@@ -268,10 +268,13 @@ std::string text_of(const ldns_rdf* name) {
   return text;
 }
 
-Peer& peer_of(std::vector<Peer>& peers, const PeerId& id, const std::string& name, std::chrono::seconds ttl) {
+// Null for one too many.
+Peer* peer_of(std::vector<Peer>& peers, const PeerId& id, const std::string& name, std::chrono::seconds ttl) {
   const auto same = [&](const Peer& peer) { return peer.id == id && peer.name == name && peer.ttl == ttl; };
   const auto found = std::find_if(peers.begin(), peers.end(), same);
-  return found != peers.end() ? *found : peers.emplace_back(Peer{id, name, {}, ttl});
+  if (found != peers.end()) return &*found;
+  if (peers.size() == limits::mdns_packet_peers) return nullptr;
+  return &peers.emplace_back(Peer{id, name, {}, ttl});
 }
 
 void read_addresses(const ldns_rr& record, const std::string& owner, std::chrono::seconds ttl, std::vector<Peer>& peers) {
@@ -284,7 +287,9 @@ void read_addresses(const ldns_rr& record, const std::string& owner, std::chrono
     const std::optional<PeerId> id = address->peer_id();
     Multiaddr bare = address->without_peer_id();
     if (!id || bare.empty() || bare.peer_id()) continue;  // two peers in a row are a contradiction
-    std::vector<Multiaddr>& known = peer_of(peers, *id, owner, ttl).addresses;
+    Peer* const peer = peer_of(peers, *id, owner, ttl);
+    if (peer == nullptr) return;
+    std::vector<Multiaddr>& known = peer->addresses;
     if (known.size() < limits::mdns_addresses && std::find(known.begin(), known.end(), bare) == known.end()) {
       known.push_back(std::move(bare));
     }

@@ -181,7 +181,7 @@ Result<void> check_value(Value value, ByteView raw) {
     case Value::text:
       if (raw.empty()) return Error{Errc::malformed, "empty value"};
       for (const std::uint8_t byte : raw) {
-        if (byte == '/' || byte < 0x20 || byte == 0x7f) return Error{Errc::malformed, "value with a slash or control character"};
+        if (byte == '/' || byte <= 0x20 || byte >= 0x7f) return Error{Errc::malformed, "value with another character than printable ASCII"};
       }
       break;
     case Value::path:

@@ -1,4 +1,5 @@
 #include "base/limits.hpp"
+#include "network/admission.hpp"
 #include "network/protocol.hpp"
 #include "support/sim.hpp"
 #include "wire/mdns.hpp"
@@ -228,6 +229,44 @@ TEST(Agent, DoesNotConnectToItself) {
   network.run({&agent}, [&]() -> Awaitable<void> {
     EXPECT_EQ(co_await error_of(discard(agent.agent.connect(agent.agent.addresses()))), Errc::unverified);
   });
+}
+
+TEST(Agent, ConnectsToNobodyWithoutAnAddress) {
+  SimNetwork network;
+  SimAgent agent(network, looking());
+  SimAgent other(network, listening());
+  network.run({&agent}, [&]() -> Awaitable<void> {
+    std::string message;
+    EXPECT_EQ(co_await error_of(discard(agent.agent.connect(std::vector<Multiaddr>(), other.agent.id())), &message), Errc::no_peer);
+    EXPECT_EQ(message, "no address is known for " + other.agent.id().text());
+  });
+}
+
+TEST(Agent, KeepsNoConnectionThatIsMadeWhileItCloses) {
+  for (auto when = std::chrono::microseconds(0); when < milliseconds(2); when += std::chrono::microseconds(50)) {
+    SimNetwork network;
+    SimAgent dialer(network, looking());
+    SimAgent listener(network, listening());
+    network.run({&listener}, [&]() -> Awaitable<void> {
+      dialer.agent.start();
+      TaskGroup group(network.loop());
+      const auto connect = [&]() -> Awaitable<void> { co_await error_of(discard(dialer.agent.connect(listener.agent.addresses()))); };
+      group.spawn(connect());
+      co_await pause(network, when);
+      dialer.agent.close();
+      co_await group.join();
+      co_await dialer.agent.stop();
+      EXPECT_EQ(dialer.agent.connection_to(listener.agent.id()), nullptr);
+    });
+  }
+}
+
+TEST(Admission, CountsWhatAHostHasFewOf) {
+  EXPECT_EQ(scarce_part("10.0.0.1"), "10.0.0.1");
+  EXPECT_NE(scarce_part("10.0.0.1"), scarce_part("10.0.0.2"));
+  EXPECT_EQ(scarce_part("2001:db8:0:1::1"), scarce_part("2001:db8:0:1:ffff::2"));
+  EXPECT_NE(scarce_part("2001:db8:0:1::1"), scarce_part("2001:db8:0:2::1"));
+  EXPECT_NE(scarce_part("2001:db8::1"), scarce_part("fe80::1"));
 }
 
 TEST(Agent, SaysWhyItCouldNotConnect) {

@@ -245,6 +245,32 @@ TEST_P(Connections, GiveUpAStreamWhoseProtocolIsNeverNamed) {
   });
 }
 
+TEST_P(Connections, CountTheBuffersThatAStreamKeepsAndFreeThemWhileItWaits) {
+  Latch reading(network.loop());
+  b.agent.handle("/test/hold/1.0.0", [&](Stream stream) -> Awaitable<void> {
+    Stream held = std::move(stream);
+    std::size_t taken = 0;
+    while (taken < 200'001) taken += (co_await held.read()).size();
+    co_await reading.wait();
+    co_await held.read();
+  });
+  with_connection([&]() -> Awaitable<void> {
+    co_await a.agent.identify(b.agent.id());
+    const Connection& connection = *b.agent.connection_to(a.agent.id());
+    const std::size_t before = connection.memory_held();
+    Stream stream = co_await a.agent.open_stream(b.agent.id(), "/test/hold/1.0.0");
+    co_await stream.write(Bytes(200'000));
+    co_await pause(network, milliseconds(10));
+    co_await stream.write(Bytes(1));
+    co_await pause(network, milliseconds(10));
+    EXPECT_GT(connection.memory_held(), before + limits::stream_memory + limits::stream_kept);  // for a stream that has one byte
+    reading.open();
+    co_await pause(network, seconds(30));
+    EXPECT_LE(connection.memory_held(), before + limits::stream_memory + limits::stream_kept);
+    stream.reset();
+  });
+}
+
 TEST_P(Connections, EchoPings) {
   with_connection([&]() -> Awaitable<void> {
     Stream stream = co_await a.agent.open_stream(b.agent.id(), std::string(ping_protocol));

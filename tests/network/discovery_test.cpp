@@ -35,6 +35,7 @@ class Bystander {
   }
   void ask(ByteView query) { ephemeral_->send_to_group(query); }
   void ask_from_5353(ByteView query) { socket_->send_to_group(query); }
+  void ask_alone(const std::string& ip, ByteView query) { socket_->send_to(query, ip, 5353); }
   /// The question and the list in one packet or as many as it takes.
   void ask_knowing(const std::vector<mdns::KnownAnswer>& known) {
     for (const Bytes& packet : mdns::encode_query(known)) ask_from_5353(packet);
@@ -346,6 +347,33 @@ TEST(Discovery, AQuestionWithoutAnswersToTheGroupIsNobodyElses) {
     link.bystander.ask(mdns::encode_one_shot_query(1));
     co_await pause(link.network, milliseconds(400));
     EXPECT_EQ(link.bystander.questions().size(), 1U);
+  });
+}
+
+TEST(Discovery, AQuestionThatTheGroupDoesNotHearIsNobodyElses) {
+  Link link;
+  const SimAgent& agent = link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    for (int i = 0; i < 60; ++i) {
+      link.bystander.ask_alone(agent.host.ip(), mdns::encode_query());
+      co_await pause(link.network, milliseconds(500));
+    }
+    EXPECT_GE(link.bystander.questions().size(), 4U);  // after 1, 3, 7 and 15 s
+  });
+}
+
+TEST(Discovery, WhatComesFromBeyondTheLinkIsNotBelieved) {
+  Link link;
+  SimHost& beyond = link.network.add_host("192.0.2.7");
+  const SimAgent& agent = link.add(looking());
+  link.run([&]() -> Awaitable<void> {
+    const PeerId stranger = link.bystander.somebody();
+    const std::unique_ptr<DatagramSocket> socket = beyond.open_ephemeral(beyond.interfaces().front(), Multicast::Family::ip4);
+    const std::vector<Multiaddr> addresses{link.bystander.address(1)};
+    const mdns::Announcement announcement{mdns::random_name(link.network.random()), stranger, addresses, limits::mdns_ttl};
+    for (const Bytes& packet : mdns::encode_response(announcement)) socket->send_to(packet, agent.host.ip(), 5353);
+    co_await pause(link.network, seconds(1));
+    EXPECT_TRUE(agent.agent.discovered_addresses(stranger).empty());
   });
 }
 

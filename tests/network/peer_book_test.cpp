@@ -76,6 +76,30 @@ TEST_F(PeerBookTest, TakesThePlaceOfNewcomersFromWhoeverSaysMost) {
   EXPECT_NE(std::find(peers.begin(), peers.end(), honest), peers.end());
 }
 
+TEST_F(PeerBookTest, IsNotToldToForgetAPeerByWhomeverNamedItFirst) {
+  const PeerId honest = somebody();
+  hear(honest, name(), 1, "192.168.0.66");
+  hear(honest, name(), 2, "192.168.0.2");
+  while (book_.size() < limits::mdns_peers) hear(somebody(), name(), 3, "192.168.0.66");
+  for (int i = 0; i < 3; ++i) EXPECT_NE(hear(somebody(), name(), 4, "192.168.0.66").displaced, honest);
+  EXPECT_EQ(book_.addresses_of(honest), std::vector{address(2)});
+}
+
+TEST_F(PeerBookTest, GivesNoPlaceOfOthersToASourceWhoseOwnAreAllVerified) {
+  std::vector<PeerId> flood;
+  const PeerId honest = somebody();
+  hear(honest, name(), 1, "192.168.0.2");
+  while (book_.size() < limits::mdns_peers) {
+    flood.push_back(somebody());
+    hear(flood.back(), name(), 2, "192.168.0.66");
+    book_.verified(flood.back(), address(2));
+  }
+  EXPECT_FALSE(hear(somebody(), name(), 3, "192.168.0.66").displaced);
+  EXPECT_EQ(book_.size(), limits::mdns_peers);
+  book_.disconnected(flood.front());
+  EXPECT_EQ(hear(somebody(), name(), 3, "192.168.0.3").displaced, flood.front());
+}
+
 TEST_F(PeerBookTest, ForgetsEachWhenItsTimeIsOverAndSaysWhenThatIs) {
   const PeerId peer = somebody();
   const std::string peers_name = name();

@@ -342,10 +342,10 @@ class SimSocket final : public DatagramSocket {
     co_return datagram;
   }
   void send_to_group(ByteView bytes) override {
-    deliver(bytes, [](const SimNetwork::State::Socket& socket) { return socket.group; });
+    deliver(bytes, true, [](const SimNetwork::State::Socket& socket) { return socket.group; });
   }
   void send_to(ByteView bytes, const std::string& ip, std::uint16_t port) override {
-    deliver(bytes, [ip, port](const SimNetwork::State::Socket& socket) { return socket.ip == ip && socket.port == port; });
+    deliver(bytes, false, [ip, port](const SimNetwork::State::Socket& socket) { return socket.ip == ip && socket.port == port; });
   }
   void close() noexcept override {
     socket_->closed = true;
@@ -354,7 +354,7 @@ class SimSocket final : public DatagramSocket {
 
  private:
   template <class Wanted>
-  void deliver(ByteView bytes, Wanted wanted) {
+  void deliver(ByteView bytes, bool to_group, Wanted wanted) {
     SimNetwork& network = state_->network;
     ++network.datagrams;
     network.datagram_bytes += bytes.size();
@@ -367,7 +367,7 @@ class SimSocket final : public DatagramSocket {
     }
     state_->clock.at(state_->clock.now() + network.latency,
                      [state = state_, receivers = std::move(receivers),
-                      datagram = Datagram{Bytes(bytes.begin(), bytes.end()), socket_->ip, socket_->port}] {
+                      datagram = Datagram{Bytes(bytes.begin(), bytes.end()), socket_->ip, socket_->port, to_group}] {
                        for (const auto& weak : receivers) {
                          const auto to = weak.lock();
                          if (!to || to->closed || (datagram.source_ip != to->ip && !state->reachable(datagram.source_ip, to->ip))) continue;
@@ -399,9 +399,9 @@ std::size_t SimNetwork::connections() const {
   return state_->wires.size();
 }
 
-SimHost& SimNetwork::add_host() {
-  const std::string ip = "10.0." + std::to_string(hosts_.size() / 250) + "." + std::to_string(hosts_.size() % 250 + 1);
-  hosts_.push_back(std::make_unique<SimHost>(*this, state_, ip, random_.below(UINT64_MAX)));
+SimHost& SimNetwork::add_host(std::string ip) {
+  if (ip.empty()) ip = "10.0." + std::to_string(hosts_.size() / 250) + "." + std::to_string(hosts_.size() % 250 + 1);
+  hosts_.push_back(std::make_unique<SimHost>(*this, state_, std::move(ip), random_.below(UINT64_MAX)));
   return *hosts_.back();
 }
 

@@ -38,8 +38,8 @@ class SimNetwork {
   explicit SimNetwork(std::uint64_t seed = 1);
   ~SimNetwork();
 
-  /// A host with the next free address, 10.0.0.1 and up.
-  SimHost& add_host();
+  /// A host with the next free address, 10.0.0.1 and up, or with another one.
+  SimHost& add_host(std::string ip = {});
   Loop loop() { return context_.get_executor(); }
   Clock& clock() noexcept;
   /// Somebody sets the date; the time that passes stays the same.

@@ -310,6 +310,25 @@ TEST_P(Again, TheRequesterRetriesOverANewConnection) {
   });
 }
 
+TEST_P(Again, OneRetryFindsAProviderThatWasFoundByMdns) {
+  serve({seconds(10), 10});
+  with_connection([&]() -> Awaitable<void> {
+    co_await requester.agent.next_discovered(network.clock().now() + seconds(5));
+    Retries retries;
+    retries.times = 1;
+    TaskGroup group(network.loop());
+    const auto breaking = [&]() -> Awaitable<void> {
+      co_await pause(seconds(3));
+      requester.host.kill_connections();
+    };
+    group.spawn(breaking());
+    const Answer answer = co_await manager.submit(peer(), task("0123456789"), {}, {}, retries);
+    co_await group.join();
+    EXPECT_EQ(answer.result.status, Status::completed);
+    EXPECT_EQ(answer.result.run_ms, 10'000U);
+  });
+}
+
 /// Says something else at each run.
 class Fickle final : public Executor {
  public:

@@ -229,6 +229,51 @@ TEST_P(Tasks, GoOnWhenTheRequesterClosesItsSide) {
   });
 }
 
+TEST_P(Tasks, AreCancelledWhenARequesterThatClosedItsSideIsGone) {
+  serve({seconds(100), 1});
+  with_connection([&]() -> Awaitable<void> {
+    for (const bool reset : {true, false}) {
+      Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+      const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+      co_await write_frame(stream, envelope);
+      stream.close_write();
+      co_await pause(seconds(1));
+      EXPECT_EQ(provider->running(), 1U);
+      if (reset) {
+        stream.reset();
+      } else {
+        requester.host.kill_connections();
+      }
+      co_await pause(milliseconds(10));
+      EXPECT_EQ(provider->running(), 0U);
+      EXPECT_EQ(events.back().status, "lost");
+    }
+  });
+}
+
+TEST_P(Tasks, FindAPlaceHoweverManyStreamsOthersKeepOpen) {
+  serve();
+  std::vector<std::unique_ptr<SimAgent>> crowd;
+  for (std::size_t i = 0; i <= limits::task_streams / (limits::streams_outbound - 1); ++i) {
+    crowd.push_back(std::make_unique<SimAgent>(network, looking({GetParam()})));
+  }
+  with_connection([&]() -> Awaitable<void> {
+    std::vector<Stream> streams;
+    for (const auto& one : crowd) {
+      one->agent.start();
+      co_await one->agent.connect(provider_host.agent.addresses());
+      for (std::size_t i = 1; i < limits::streams_outbound; ++i) {
+        streams.push_back(co_await one->agent.open_stream(peer(), std::string(task_protocol)));
+      }
+    }
+    EXPECT_GT(streams.size(), limits::task_streams);
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_EQ(answer.result.status, Status::completed);
+    streams.clear();
+    for (const auto& one : crowd) co_await one->agent.stop();
+  });
+}
+
 TEST_P(Tasks, AreRejectedWithTheRightCode) {
   serve();
   with_connection([&]() -> Awaitable<void> {
@@ -297,6 +342,22 @@ TEST_P(Tasks, MayNotFollowEachOtherOnOneStream) {
     EXPECT_THROW(co_await read(), boost::system::system_error);
     co_await pause(milliseconds(1));
     EXPECT_EQ(provider->running(), 0U);
+  });
+}
+
+TEST_P(Tasks, MayNotFollowARejectedOne) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    Task other = task();
+    other.task_type = "painting";
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, other.to_json());
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    co_await write_frame(stream, envelope);
+    co_await write_frame(stream, envelope);
+    co_await pause(seconds(1));
+    EXPECT_EQ(provider->refused(), 1U);
+    const auto write = [&]() -> Awaitable<void> { co_await write_frame(stream, envelope); };
+    EXPECT_EQ(co_await test::error_of(write()), Errc::closed);  // reset
   });
 }
 
@@ -518,6 +579,29 @@ TEST_P(Liar, AboutTheRecipientIsRefused) {
               return std::vector<Bytes>{sealed(keys, result)};
             }),
             Errc::unverified);
+}
+
+TEST_P(Liar, WhoIsBusyForEverEndsTheRetries) {
+  provider_host.agent.handle(std::string(task_protocol), [this](Stream incoming) -> Awaitable<void> {
+    Stream served = std::move(incoming);
+    const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
+    const Bytes payload = open_message(*envelope, requester.agent.id()).value().payload;
+    TaskResult busy = honest(*parse_task(payload).task, task_hash(payload));
+    busy.status = Status::rejected;
+    busy.text.reset();
+    busy.error = TaskError{"busy", "come again", UINT64_MAX};
+    co_await write_frame(served, sealed(provider_host.agent.identity(), busy));
+    co_await served.finish(seconds(5));
+  });
+  with_connection([&]() -> Awaitable<void> {
+    Task made = task();
+    made.timeout_ms = 60'000;
+    Retries retries;
+    retries.times = 10;
+    retries.on_retry = [](const std::string&) { ADD_FAILURE() << "tried again"; };
+    const Answer answer = co_await manager.submit(peer(), made, {}, {}, retries);
+    EXPECT_EQ(answer.result.error->code, "busy");
+  });
 }
 
 TEST_P(Liar, WhoSignsWithAnotherKeyIsRefused) {

@@ -116,6 +116,28 @@ TEST(Identify, MergesWhatSeveralMessagesSay) {
   expect_same(known, expected);
 }
 
+TEST(Identify, IsReplacedFieldByFieldByALaterMessage) {
+  Identify known;
+  known.protocols = {"/a", "/b"};
+  known.agent_version = "first";
+  known.listen_addrs = {Multiaddr::tcp("10.0.0.1", 1).value()};
+  Identify said;
+  said.protocols = {"/c"};
+  said.protocol_version = "2";
+  known.replace(said);
+  EXPECT_EQ(known.protocols, std::vector<std::string>{"/c"});
+  EXPECT_EQ(known.protocol_version, "2");
+  EXPECT_EQ(known.agent_version, "first");
+  EXPECT_EQ(known.listen_addrs.size(), 1U);
+  said.public_key = KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{}).public_key();
+  said.listen_addrs = {Multiaddr::tcp("10.0.0.2", 2).value()};
+  said.observed_addr = Multiaddr::tcp("10.0.0.3", 3).value();
+  said.agent_version = "second";
+  said.signed_peer_record = {1};
+  known.replace(said);
+  EXPECT_EQ(known.encode(), said.encode());
+}
+
 TEST(Identify, SkipsWhatCannotBeUsed) {
   Bytes message = field(2, hex("04c0a801"));  // an address cut short
   append(message, field(2, ""));

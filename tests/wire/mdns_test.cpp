@@ -542,6 +542,15 @@ TEST(Mdns, KeepsOnlySoManyAddressesOfAPeer) {
   }
 }
 
+TEST(Mdns, KeepsOnlySoManyPeersOfAPacket) {
+  test::SeededRandom random;
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i <= limits::mdns_packet_peers; ++i) {
+    texts.push_back(dnsaddr("/ip4/10.0.0.1/tcp/1", KeyPair::generate(random).peer_id().text()));
+    EXPECT_EQ(decode(Dns().txt(texts).bytes).value().peers.size(), std::min(texts.size(), limits::mdns_packet_peers));
+  }
+}
+
 TEST(Mdns, RefusesAPacketAboveItsLimit) {
   Bytes packet = response;
   packet.resize(limits::mdns_packet);
