@@ -54,19 +54,17 @@ need-%:
 	@scripts/deps $*
 
 asan: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
+asan: export LLVM_PROFILE_FILE = $(CURDIR)/build/asan/profiles/%4m.profraw
 asan: need-dev  ## Run the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,asan)
+	@rm -rf build/asan/profiles
 	$(call run-tests,asan)
 
 tsan: need-dev  ## Run the tests with ThreadSanitizer
 	$(call build,tsan)
 	$(call run-tests,tsan)
 
-coverage: export LLVM_PROFILE_FILE = $(CURDIR)/build/coverage/profiles/%4m.profraw
-coverage: need-dev  ## Run the tests, print the lines of src/ that they reach, fail under 90 %
-	$(call build,coverage)
-	@rm -rf build/coverage/profiles
-	$(call run-tests,coverage)
+coverage: asan  ## The same, and print the lines of src/ that the tests reach; fail where they should reach more
 	@scripts/coverage
 
 faults: need-test  ## Break connections at every byte, take random steps, pull cables; FAULTS_SEED=N for the same steps again

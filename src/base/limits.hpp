@@ -84,22 +84,22 @@ inline constexpr seconds ping_wait{20};
 inline constexpr seconds perf_time{300};  // for one measurement of libp2p's perf
 
 // mDNS
-inline constexpr std::size_t mdns_packet = 9000;        // bytes read; RFC 6762 section 17
-inline constexpr std::size_t mdns_packet_out = 1400;    // bytes sent
-inline constexpr std::size_t mdns_records = 256;        // records looked at in a packet
-inline constexpr std::size_t mdns_packet_peers = 8;     // peers that one packet may name; all implementations name one
-inline constexpr milliseconds mdns_pass{100};           // between two passes over all that is known, for the same reason
-inline constexpr std::size_t mdns_addresses = 32;       // addresses kept of a peer
-inline constexpr std::size_t mdns_peers = 1024;         // peers kept
-inline constexpr seconds mdns_ttl{120};                 // of what we announce
-inline constexpr seconds mdns_ttl_max{3600};            // what we believe at most
-inline constexpr seconds mdns_legacy_ttl{10};           // RFC 6762 section 6.7
-inline constexpr seconds mdns_refresh_ttl{30};          // what holds for less is not asked for again before it ends
-inline constexpr seconds mdns_query_interval{3600};     // between queries at most; RFC 6762 section 5.2
-inline constexpr std::size_t mdns_wanted = 19;          // instances asked for singly, as many as fit into one packet
-inline constexpr std::size_t mdns_unfinished = 16;      // sources of a link whose known answers go on in a further packet
-inline constexpr seconds mdns_news{1};                  // between two times that a peer is passed on as found
-inline constexpr unsigned mdns_unicast_rate = 20;       // unicast answers to one source a second, and at once
+inline constexpr std::size_t mdns_packet = 9000;      // bytes read; RFC 6762 section 17
+inline constexpr std::size_t mdns_packet_out = 1400;  // bytes sent
+inline constexpr std::size_t mdns_records = 256;      // records looked at in a packet
+inline constexpr std::size_t mdns_packet_peers = 8;   // peers that one packet may name; all implementations name one
+inline constexpr milliseconds mdns_pass{100};         // between two passes over all that is known, however often there is a reason for one
+inline constexpr std::size_t mdns_addresses = 32;     // addresses kept of a peer
+inline constexpr std::size_t mdns_peers = 1024;       // peers kept
+inline constexpr seconds mdns_ttl{120};               // of what we announce
+inline constexpr seconds mdns_ttl_max{3600};          // what we believe at most
+inline constexpr seconds mdns_legacy_ttl{10};         // RFC 6762 section 6.7
+inline constexpr seconds mdns_refresh_ttl{30};        // what holds for less is not asked for again before it ends
+inline constexpr seconds mdns_query_interval{3600};   // between queries at most; RFC 6762 section 5.2
+inline constexpr std::size_t mdns_wanted = 19;        // instances asked for singly, as many as fit into one packet
+inline constexpr std::size_t mdns_unfinished = 16;    // sources of a link whose known answers go on in a further packet
+inline constexpr seconds mdns_news{1};                // between two times that a peer is passed on as found
+inline constexpr unsigned mdns_unicast_rate = 20;     // unicast answers to one source a second, and at once
 inline constexpr std::size_t mdns_unicast_sources = 8;  // sources a second that get any; the others hear the group
 
 // Tasks

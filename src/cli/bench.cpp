@@ -15,9 +15,10 @@ namespace {
 namespace json = boost::json;
 
 constexpr unsigned tasks_warm_up = 200;
-constexpr unsigned tasks_over_one = 128;   // at once; more go over further connections, which provider and muxer bear better
-constexpr unsigned held_at_once = 16;      // connections that are being opened
-constexpr unsigned held_with_tasks = 100;  // connections over which tasks are spread
+constexpr std::uint64_t task_patience = 60'000;  // ms for a single task
+constexpr unsigned tasks_over_one = 128;         // at once; more go over further connections, which provider and muxer bear better
+constexpr unsigned held_at_once = 16;            // connections that are being opened
+constexpr unsigned held_with_tasks = 100;        // connections over which tasks are spread
 constexpr std::uint64_t mebibyte = 1024 * 1024;
 
 /// Single measurements, in the order in which they ended.
@@ -143,7 +144,9 @@ class Bench {
   /// One task, from before it is signed to after its result is verified.
   Awaitable<Duration> time_task(Dialler& dialler) {
     const Time start = session_.now();
-    const Answer answer = co_await dialler.manager.submit(target_.peer, dialler.manager.make_task(prompt()));
+    Task task = dialler.manager.make_task(prompt());
+    task.timeout_ms = task_patience;
+    const Answer answer = co_await dialler.manager.submit(target_.peer, std::move(task));
     if (answer.result.status != Status::completed) {
       const std::string code = answer.result.error ? ": " + answer.result.error->code : std::string();
       throw Failure(Exit::not_completed, "a task was " + std::string(name_of(answer.result.status)) + escaped(code) +

@@ -2,6 +2,7 @@
 
 #include "base/limits.hpp"
 
+#include <poll.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -168,8 +169,18 @@ namespace {
 int output_error = 0;  // errno of what could not be written
 
 void say(std::string_view text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-  if (!written && errno != EPIPE) output_error = errno;  // whoever closes a pipe wants no more
+  while (!text.empty()) {
+    const ssize_t count = write(STDOUT_FILENO, text.data(), text.size());
+    if (count >= 0) {
+      text.remove_prefix(static_cast<std::size_t>(count));
+    } else if (errno == EAGAIN) {  // whoever shares the pipe has made it so
+      pollfd room{STDOUT_FILENO, POLLOUT, 0};
+      poll(&room, 1, -1);
+    } else if (errno != EINTR) {
+      if (errno != EPIPE) output_error = errno;  // whoever closes a pipe wants no more
+      return;
+    }
+  }
 }
 
 }  // namespace

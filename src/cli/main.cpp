@@ -262,7 +262,7 @@ int main_of(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     const Exit exit = calls.at(app.get_subcommands().front())();
-    Console::check_written();
+    if (exit == Exit::done) Console::check_written();
     return static_cast<int>(exit);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version

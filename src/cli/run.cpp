@@ -83,8 +83,8 @@ class Course {
         1, static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(options_.timeout).count()));
     task_.stream = options_.stream.value_or(output_is_terminal() && !options_.json);
     if (const ParsedTask parsed = parse_task(as_bytes(task_.to_json())); !parsed.task) {
-      throw Failure(Exit::usage,
-                    "no provider would take the task (" + parsed.problem + "): texts have to be UTF-8, and its type of a-z 0-9 . _ -");
+      const bool no_text = parsed.problem.starts_with("not valid JSON");
+      throw Failure(Exit::usage, "no provider would take this task: " + (no_text ? "a text in it is not UTF-8" : parsed.problem));
     }
     model_ = task_.model();
   }
@@ -106,6 +106,7 @@ class Course {
 
   Awaitable<Exit> ask_whoever_fits(Time deadline) {
     Survey survey(session_, deadline);
+    survey_ = &survey;
     std::exception_ptr problem;
     std::optional<Exit> exit;
     try {
@@ -113,6 +114,7 @@ class Course {
         name_ = provider->info->name.value_or("");
         found_ = provider->found;
         connected_ = provider->connected;
+        manager_.trust(provider->peer);  // its info offers what the task asks for
         if (!co_await submit(provider->peer, {})) continue;
         exit = show();
         break;
@@ -122,6 +124,7 @@ class Course {
     }
     session_.agent().close();
     co_await survey.join();
+    survey_ = nullptr;
     if (problem) std::rethrow_exception(problem);
     if (exit) co_return *exit;
     throw nobody_fits();
@@ -138,16 +141,12 @@ class Course {
       if (answer->failure) failure_ = answer->failure;
       if (!answer->info) continue;
       const Fit fit = fit_of(*answer);
-      if (fit == Fit::real) {
-        survey.stop();
-        co_return answer;
-      }
+      if (fit == Fit::real) co_return answer;
       if (fit == Fit::none) continue;
       if (mocks_.empty()) mocks_since_ = session_.now();
       mocks_.push_back(*std::move(answer));
     }
     if (mocks_.empty()) co_return std::nullopt;
-    survey.stop();
     Surveyed mock = std::move(mocks_.front());
     mocks_.erase(mocks_.begin());
     co_return mock;
@@ -196,6 +195,7 @@ class Course {
   Awaitable<bool> attempt(PeerName peer, Time deadline) {
     PeerId provider;
     try {
+      co_await session_.find(peer, deadline);
       found_ = session_.now();
       provider = co_await session_.connect(peer, deadline);
       manager_.trust(provider);
@@ -217,7 +217,10 @@ class Course {
     provider_ = provider;
     bool sent = false;
     const std::function<void(const Update&)> on_update = [this](const Update& update) { show(update); };
-    const std::function<void(const std::string&)> on_sent = [&sent](const std::string&) { sent = true; };
+    const std::function<void(const std::string&)> on_sent = [&](const std::string&) {
+      sent = true;
+      if (survey_ != nullptr) survey_->stop();
+    };
     Retries retries;
     retries.times = options_.retries;
     retries.addresses = std::move(addresses);
@@ -227,11 +230,14 @@ class Course {
       answered_ = session_.now();
       co_return true;
     } catch (const boost::system::system_error& error) {
-      if (is(error, Errc::unsupported)) {
+      // Who said that it takes tasks, and does not want to have said so once it has one, has the prompt.
+      const bool deceived = sent && survey_ != nullptr;
+      if (is(error, Errc::unsupported) && !deceived) {
         failure_ = Failure(Exit::no_peer, provider_.text() + " does not run tasks: start a provider with `p2p-agent serve`");
       } else if (sent) {
         end_line();
-        throw Failure(failure_of(error).exit, "no result from " + provider_.text() + ": " + with_advice(error) + shown_hint());
+        const Exit exit = is(error, Errc::unsupported) ? Exit::connection : failure_of(error).exit;
+        throw Failure(exit, "no result from " + provider_.text() + ": " + with_advice(error) + shown_hint());
       } else if (is(error, Errc::invalid)) {
         throw failure_of(error);
       } else {
@@ -321,6 +327,7 @@ class Course {
   const RunOptions& options_;
   const std::vector<PeerName> named_;
   TaskManager manager_;
+  Survey* survey_ = nullptr;  // while nobody was named, and it is asked who fits
   Task task_;
   std::optional<std::string> model_;
   PeerId provider_;

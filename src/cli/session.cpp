@@ -113,7 +113,10 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
   const auto whole = [&]() -> Awaitable<void> {
     std::exception_ptr failure;
     try {
-      co_await agent_.run([&]() -> Awaitable<void> { exit = co_await work(); });
+      co_await agent_.run([&]() -> Awaitable<void> {
+        exit = co_await work();
+        finished_ = true;  // whatever is heard from now on interrupts nothing
+      });
     } catch (...) {
       failure = std::current_exception();
     }
@@ -135,7 +138,7 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
 
 void Session::interrupt() {
   if (interrupted_) _exit(static_cast<int>(Exit::interrupted));
-  interrupted_ = true;
+  interrupted_ = !finished_;
   agent_.close();
 }
 
@@ -148,17 +151,32 @@ Awaitable<std::optional<PeerId>> Session::next_discovered(Time deadline) {
   co_return std::nullopt;
 }
 
+Awaitable<void> Session::find(PeerName peer, Time deadline) {
+  while (!peer.address && agent_.discovered_addresses(*peer.id).empty()) {
+    const std::optional<PeerId> news = co_await next_discovered(deadline);
+    if (!news) throw nobody(peer.id);
+  }
+}
+
 Awaitable<PeerId> Session::connect(PeerName peer, Time deadline) {
   if (peer.address) {
     std::vector<Multiaddr> addresses(1, *peer.address);
     const Connection* const connection = co_await agent_.connect(std::move(addresses), peer.id);
     co_return connection->peer();
   }
-  while (agent_.discovered_addresses(*peer.id).empty()) {
-    if (!co_await next_discovered(deadline)) throw nobody(peer.id);
+  std::exception_ptr failure;
+  while (true) {
+    co_await find(peer, deadline);
+    try {
+      const Connection* const connection = co_await agent_.connect(*peer.id);
+      co_return connection->peer();
+    } catch (const boost::system::system_error&) {
+      failure = std::current_exception();  // what was heard first may have been anybody's
+    }
+    std::optional<PeerId> news;
+    if (!interrupted_) news = co_await next_discovered(deadline);
+    if (!news) std::rethrow_exception(failure);
   }
-  const Connection* const connection = co_await agent_.connect(*peer.id);
-  co_return connection->peer();
 }
 
 Awaitable<PeerId> Session::reach(PeerName peer, Time deadline) {

@@ -52,6 +52,8 @@ class Session {
   System& system() noexcept { return system_; }
   Time now() { return system_.environment().clock.now(); }
 
+  /// Waits until an address of the peer is known. Throws system_error; Failure when it is not found.
+  Awaitable<void> find(PeerName peer, Time deadline);
   /// Connects to a peer that the user named; discovery has until `deadline` to find one that is named by its PeerId alone. Throws
   /// system_error; Failure when it is not found.
   Awaitable<PeerId> connect(PeerName peer, Time deadline);
@@ -71,6 +73,7 @@ class Session {
   std::unique_ptr<Logger> logger_;
   System system_;
   Agent agent_;
+  bool finished_ = false;
   bool interrupted_ = false;
 };
 

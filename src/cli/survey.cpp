@@ -9,8 +9,17 @@ std::vector<std::string> names_of(const Offer& offer) {
   return {offer.executor};
 }
 
+namespace {
+
+constexpr std::size_t most_at_once = 64;  // each may take as many descriptors as limits::dial_addresses
+
+}  // namespace
+
 Survey::Survey(Session& session, Time deadline)
-    : session_(session), news_(session.system().environment().clock, session.system().loop()), group_(session.system().loop()) {
+    : session_(session),
+      news_(session.system().environment().clock, session.system().loop()),
+      room_(session.system().loop()),
+      group_(session.system().loop()) {
   group_.spawn(look(deadline));
 }
 
@@ -19,6 +28,7 @@ Awaitable<void> Survey::look(Time deadline) {
     while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline)) {
       if (stopped_) break;
       if (!asked_.insert(*peer).second) continue;
+      while (asking_ >= most_at_once && !stopped_) co_await room_.wait();
       ++asking_;
       last_found_ = session_.now();
       group_.spawn(ask(*peer));
@@ -35,6 +45,7 @@ Awaitable<void> Survey::ask(PeerId peer) {
   try {
     co_await session_.agent().connect(peer);
     answer.connected = session_.now();
+    answer.addresses = session_.agent().discovered_addresses(peer);
     TaskManager manager(session_.agent());
     answer.info = co_await manager.info(peer);
   } catch (const boost::system::system_error& error) {
@@ -44,6 +55,7 @@ Awaitable<void> Survey::ask(PeerId peer) {
     }
   }
   --asking_;
+  room_.notify();
   answers_.push_back(std::move(answer));
   news_.notify();
 }

@@ -55,6 +55,7 @@ class Survey {
   bool looking_ = true;
   bool stopped_ = false;
   Alarm news_;
+  Event room_;  // for one more to be asked
   TaskGroup group_;
 };
 

@@ -115,8 +115,8 @@ Key ed25519_public(const SecretKey& seed) noexcept;
 Signature ed25519_sign(const Secret<64>& secret, ByteView message) noexcept;
 bool ed25519_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
 
-/// Checks a signature over SHA-256 of the message: RSASSA-PKCS1-v1_5 for an RSA key of 2,048 to 8,192 bits with an exponent of up to 33,
-/// ECDSA (DER) for one on P-256, P-384 or P-521. `public_key` is a DER SubjectPublicKeyInfo.
+/// Checks a signature over SHA-256 of the message: RSASSA-PKCS1-v1_5 for an RSA key of 2,048 to 8,192 bits with an exponent of up to 33
+/// bits, ECDSA (DER) for one on P-256, P-384 or P-521. `public_key` is a DER SubjectPublicKeyInfo.
 bool rsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
 bool ecdsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
 /// The same for a compressed secp256k1 point of 33 bytes.

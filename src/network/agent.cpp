@@ -20,9 +20,9 @@ crypto::SecretKey random_key(Random& random) {
 
 bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
 
-std::string crowd_of(const Multiaddr& address) {
+std::string host_of(const Multiaddr& address) {
   const Result<TcpAddress> tcp = tcp_address(address);
-  return tcp ? scarce_part(tcp->host) : std::string();
+  return tcp ? tcp->host : std::string();
 }
 
 }  // namespace
@@ -158,7 +158,7 @@ Awaitable<void> Agent::accept(Listener& listener) {
 
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   const Multiaddr from = channel->remote_address();
-  Admission::Guest guest = admission_.receive(crowd_of(from), *channel, environment_.clock.now());
+  Admission::Guest guest = admission_.receive(scarce_part(host_of(from)), *channel, environment_.clock.now());
   Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
@@ -220,13 +220,13 @@ Awaitable<void> Agent::keep_within_memory() {
 Agent::Peer* Agent::largest() {
   std::map<std::string, std::size_t> by_host;
   for (const Peer& peer : peers_) {
-    if (!peer.connection.ended()) by_host[crowd_of(peer.connection.remote_address())] += peer.connection.memory_held();
+    if (!peer.connection.ended()) by_host[host_of(peer.connection.remote_address())] += peer.connection.memory_held();
   }
   Peer* found = nullptr;
   std::pair<std::size_t, std::size_t> most;
   for (Peer& peer : peers_) {
     if (peer.connection.ended()) continue;
-    const std::pair size(by_host[crowd_of(peer.connection.remote_address())], peer.connection.memory_held());
+    const std::pair size(by_host[host_of(peer.connection.remote_address())], peer.connection.memory_held());
     if (found != nullptr && size <= most) continue;
     found = &peer;
     most = size;
@@ -337,14 +337,24 @@ void Agent::disconnect(const PeerId& id) {
 }
 
 Awaitable<const Connection*> Agent::connect(PeerId peer) {
-  if (const Connection* const connection = connection_to(peer)) co_return connection;
-  std::vector<Multiaddr> addresses = discovered_addresses(peer);
-  try {
-    co_return co_await connect(std::move(addresses), peer);
-  } catch (const boost::system::system_error&) {
-    if (discovery_) discovery_->forget(peer);
-    throw;
+  std::vector<Multiaddr> tried;
+  std::exception_ptr failure;
+  while (true) {
+    if (const Connection* const connection = connection_to(peer)) co_return connection;
+    std::vector<Multiaddr> addresses = discovered_addresses(peer);  // those that were heard meanwhile, too
+    std::erase_if(addresses, [&tried](const Multiaddr& one) { return std::find(tried.begin(), tried.end(), one) != tried.end(); });
+    if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
+    if (addresses.empty() && failure) break;
+    tried.insert(tried.end(), addresses.begin(), addresses.end());
+    try {
+      co_return co_await connect(std::move(addresses), peer);
+    } catch (const boost::system::system_error&) {
+      failure = std::current_exception();
+    }
+    if (stopping_ || tried.empty()) break;
   }
+  if (discovery_) discovery_->forget(peer);
+  std::rethrow_exception(failure);
 }
 
 Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
@@ -374,6 +384,7 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
   if (stopping_) fail(Errc::closed, "the agent is stopping");
   if (!race.winner) throw boost::system::system_error(*race.error, race.message);
   const Connection& connection = adopt(*std::move(race.winner), {}).connection;
+  if (connection.ended()) fail(Errc::closed, connection.reason());  // by what came right behind the handshake
   if (discovery_) discovery_->verified(connection.peer(), connection.remote_address().without_peer_id());
   co_return &connection;
 }
@@ -464,7 +475,8 @@ std::vector<Multiaddr> Agent::addresses_on(const Interface& interface) const {
       if (is_ip6(own.ip) != is_ip6(bound.host) || (!any && own.ip != bound.host)) continue;
       const bool local = is_ip6(own.ip) && reach_of(own.ip) == Reach::link_local;
       const std::string zone = local ? interface.name : std::string();
-      (local ? link_local : usual).push_back(Multiaddr::tcp(own.ip, bound.port, zone).value());
+      const Result<Multiaddr> address = Multiaddr::tcp(own.ip, bound.port, zone);  // an interface's name may not be one of a zone
+      if (address) (local ? link_local : usual).push_back(*address);
     }
   }
   return usual.empty() ? link_local : usual;

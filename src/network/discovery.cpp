@@ -133,6 +133,7 @@ Awaitable<void> Discovery::stop() {
 
 void Discovery::watch_interfaces() {
   const std::vector<Interface> interfaces = environment_.transport.interfaces();
+  if (interfaces.empty()) return;  // it could not be seen, since there is one at least: lo
   for (Link& link : links_) {
     if (std::find(interfaces.begin(), interfaces.end(), link.interface) == interfaces.end()) link.close();
   }

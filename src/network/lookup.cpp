@@ -35,6 +35,7 @@ Awaitable<std::vector<tcp::endpoint>> Lookup::resolve(std::string host, std::uin
 
 void Lookup::cancel() {
   course_->ended = true;
+  course_->resolver.cancel();  // if the system has not begun yet
   course_->done.notify();
 }
 

@@ -70,7 +70,6 @@ class MemoryCharge {
   /// Others of the same account.
   MemoryCharge further(std::size_t bytes) const { return MemoryCharge(account_, bytes); }
 
-  std::size_t bytes() const noexcept { return bytes_; }
   void set(std::size_t bytes) { account_->change(std::exchange(bytes_, bytes), bytes); }
 
  private:

@@ -24,12 +24,13 @@ Awaitable<void> write_zeros(Stream& stream, std::uint64_t count) {
 }  // namespace
 
 Awaitable<void> perf(Stream& stream, std::uint64_t up, std::uint64_t down) {
+  const Timer timer = stream.deadline(limits::perf_time, "the measurement took too long");
   std::array<std::uint8_t, 8> request;
   store_u64(request.data(), down);
   co_await stream.write(request);
   co_await write_zeros(stream, up);
   std::uint64_t received = 0;
-  while (true) {
+  while (received <= down) {
     const ByteView bytes = co_await stream.read();
     if (bytes.empty()) break;
     received += bytes.size();

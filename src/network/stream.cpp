@@ -130,7 +130,9 @@ void Stream::reset(Error reason) {
 
 Awaitable<void> Stream::wait_end() {
   State& state = *state_;
+  state.waiting = true;
   while (!state.failure && !(state.finished && state.write_closed)) co_await state.readable.wait();
+  state.waiting = false;
   if (state.failure) throw_exception_from_error(*state.failure, BOOST_CURRENT_LOCATION);
 }
 

@@ -34,7 +34,7 @@ struct Stream::State {
   Bytes arrived;  // not handed out
   Bytes handed;   // what read() gave last; [offset, end) is to be given again
   std::size_t handed_offset = 0;
-  bool waiting = false;   // read() does, and nobody looks at `handed` meanwhile
+  bool waiting = false;   // read() or wait_end() does, and nobody looks at `handed` meanwhile
   bool finished = false;  // the peer will send no more
   bool write_closed = false;
   bool blocked = false;  // waits among the connection's blocked writers

@@ -30,7 +30,8 @@ Multiaddr address_of(const tcp::endpoint& endpoint) {
     bare.scope_id(0);
     ip = bare;
   }
-  return Multiaddr::tcp(ip.to_string(), endpoint.port(), zone).value();
+  const Result<Multiaddr> address = Multiaddr::tcp(ip.to_string(), endpoint.port(), zone);
+  return address ? *address : Multiaddr::tcp(ip.to_string(), endpoint.port()).value();  // an interface's name may not be one of a zone
 }
 
 class TcpStream final : public ByteStream {

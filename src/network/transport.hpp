@@ -84,7 +84,7 @@ struct Datagram {
   Bytes bytes;
   std::string source_ip;
   std::uint16_t source_port;
-  bool to_group = true;  ///< sent to the mDNS group, so that others heard it as well; true where the system does not tell
+  bool to_group;  ///< sent to the mDNS group, so that others heard it as well; on a group's socket true where the system does not tell
 };
 
 /// A UDP socket for mDNS on one interface and one address family.

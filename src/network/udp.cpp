@@ -1,5 +1,3 @@
-#define __APPLE_USE_RFC_3542  // macOS tells of IPv6 destinations only to whoever asks for the standard that says how
-
 #include "network/udp.hpp"
 
 #include "base/limits.hpp"
@@ -45,7 +43,7 @@ asio::ip::address_v4 own_ip4(const Interface& interface) {
 class UdpSocket final : public DatagramSocket {
  public:
   UdpSocket(const Loop& loop, const Interface& interface, Multicast::Family family, bool in_group)
-      : socket_(loop), group_(group_of(family, interface.index)), link_scope_(interface.index) {
+      : socket_(loop), group_(group_of(family, interface.index)), link_scope_(interface.index), in_group_(in_group) {
     const bool v4 = family == Multicast::Family::ip4;
     const udp protocol = v4 ? udp::v4() : udp::v6();
     socket_.open(protocol);
@@ -112,7 +110,7 @@ class UdpSocket final : public DatagramSocket {
   // Nothing when there is none, or an ICMP error of something sent before, or one that came by another interface: Linux gives who is in an
   // IPv6 group on one of them what comes by any.
   std::optional<Datagram> read() {
-    Datagram datagram{Bytes(limits::mdns_packet), {}, 0};
+    Datagram datagram{Bytes(limits::mdns_packet), {}, 0, in_group_};
     sockaddr_storage from{};
     alignas(cmsghdr) std::array<std::uint8_t, 256> control{};
     iovec into{datagram.bytes.data(), datagram.bytes.size()};
@@ -185,6 +183,7 @@ class UdpSocket final : public DatagramSocket {
   udp::socket socket_;
   const udp::endpoint group_;
   const unsigned link_scope_;
+  const bool in_group_;
 };
 
 }  // namespace

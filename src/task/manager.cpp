@@ -76,13 +76,14 @@ struct TaskManager::Sent {
   /// Another attempt begins with the same output again, or the two are not of one run.
   void tell(Update update, const std::string& text) {
     if (update.text) {
+      const std::size_t begin = text.size() - update.text->size();  // what stands before it was compared before
       const std::size_t known = std::min(told.size(), text.size());
-      if (text.compare(0, known, told, 0, known) != 0) {
+      if (begin < known && text.compare(begin, known - begin, told, begin, known - begin) != 0) {
         fail(Errc::unverified, "the provider ran the task again, and its output is another");
       }
       update.text = text.substr(known);
       if (update.text->empty()) return;
-      told = text;
+      told += *update.text;
     }
     if (on_update) on_update(update);
   }
@@ -101,8 +102,9 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   sent.sha256 = task_hash(as_bytes(answer.task_payload));
   if (sent.task.timeout_ms) sent.deadline = environment.clock.now() + milliseconds(*sent.task.timeout_ms) + limits::result_margin;
 
-  // What is known of a peer is forgotten with its connection, and heard again only some time after that.
-  std::vector<Multiaddr> known = retries.addresses.empty() ? agent_.discovered_addresses(provider) : retries.addresses;
+  // What discovery knows of a peer is forgotten with its connection, and heard again only some time after that.
+  const bool named = !retries.addresses.empty();
+  const std::vector<Multiaddr> known = named ? std::move(retries.addresses) : agent_.discovered_addresses(provider);
   Duration pause = limits::retry_pause;
   for (unsigned attempt = 0;; ++attempt) {
     std::exception_ptr broken;
@@ -110,9 +112,11 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
     Time next = environment.clock.now();
     try {
       if (attempt > 0 && agent_.connection_to(provider) == nullptr) {
-        std::vector<Multiaddr> addresses = agent_.discovered_addresses(provider);
-        for (const Multiaddr& address : known) {
-          if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) addresses.push_back(address);
+        std::vector<Multiaddr> addresses = known;
+        if (!named) {
+          for (Multiaddr& address : agent_.discovered_addresses(provider)) {
+            if (std::find(known.begin(), known.end(), address) == known.end()) addresses.push_back(std::move(address));
+          }
         }
         co_await agent_.connect(std::move(addresses), provider, sent.deadline);
       }
@@ -122,7 +126,9 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
       next += milliseconds(
           std::min<std::uint64_t>(answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()), limits::timeout_ms_max));
     } catch (const boost::system::system_error& error) {
-      if (!is(error, Errc::closed) && !is(error, Errc::unreachable) && !is(error, Errc::timed_out)) throw;
+      const bool passing =
+          is(error, Errc::closed) || is(error, Errc::unreachable) || is(error, Errc::timed_out) || is(error, Errc::no_peer);
+      if (!passing) throw;
       broken = std::current_exception();
       why = message_of(error);
       next += pause;

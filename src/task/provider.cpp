@@ -267,14 +267,14 @@ bool Provider::end_idle_stream() {
 
 Awaitable<void> Provider::serve_task(Stream& stream) {
   const PeerId requester = stream.peer();
-  const bool allowed = may_ask(requester);
+  const bool admitted = may_ask(requester);
   Bytes envelope;
   Bytes payload;
   MemoryCharge memory = stream.charge(0);
   std::optional<Idle> idle(std::in_place, *this, stream);
   try {
     const Timer timer = stream.deadline(limits::task_wait, "no task came on the stream");
-    std::optional<Bytes> frame = co_await read_frame(stream, allowed ? limits::task_frame : limits::stranger_task);
+    std::optional<Bytes> frame = co_await read_frame(stream, admitted ? limits::task_frame : limits::stranger_task);
     if (!frame) {
       stream.close_write();
       co_return;
@@ -295,7 +295,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
 
   std::shared_ptr<TaskCourse> course;
   std::optional<TaskError> why;
-  if (!allowed) {
+  if (!admitted || !may_ask(requester)) {  // who may ask can have changed meanwhile
     why = TaskError{"not_allowed", "this provider runs nothing for " + requester.text() + "; ask its owner to allow this PeerId", {}};
   } else if (!parsed.task) {
     why = TaskError{"invalid_task", parsed.problem, {}};

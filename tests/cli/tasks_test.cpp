@@ -205,7 +205,7 @@ TEST(Run, AsksItsPeersInTheirOrder) {
   const Ended ended = run({"run", "--json", "--peer", first.peer, "--peer", second.address, "x"});
   EXPECT_EQ(text_of(parsed(ended.output), "provider"), first.peer);
   const std::string nobody = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
-  const Ended other = run({"run", "--json", "--wait", "0.2", "--peer", nobody, "--peer", second.peer, "x"});
+  const Ended other = run({"run", "--json", "--wait", "2", "--peer", nobody, "--peer", second.peer, "x"});
   EXPECT_EQ(text_of(parsed(other.output), "provider"), second.peer) << other.errors;
 }
 

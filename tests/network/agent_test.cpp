@@ -255,8 +255,8 @@ TEST(Agent, KeepsNoConnectionThatIsMadeWhileItCloses) {
       co_await pause(network, when);
       dialer.agent.close();
       co_await group.join();
-      co_await dialer.agent.stop();
       EXPECT_EQ(dialer.agent.connection_to(listener.agent.id()), nullptr);
+      co_await dialer.agent.stop();
     });
   }
 }

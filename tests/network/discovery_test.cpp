@@ -188,6 +188,15 @@ TEST(Discovery, TakesOnlyAddressesThatMayBeDialled) {
   });
 }
 
+TEST(Discovery, TakesAPublicAddressOfItsOwnSubnet) {
+  SimNetwork network;
+  SimAgent finder(network, looking(), {}, "8.8.0.1");
+  SimAgent provider(network, listening(), {}, "8.8.0.2");
+  network.run({&finder, &provider}, [&]() -> Awaitable<void> {
+    EXPECT_EQ(co_await finder.agent.next_discovered(network.clock().now() + seconds(5)), provider.agent.id());
+  });
+}
+
 // Known answers
 
 TEST(Discovery, DoesNotAnswerWhoKnowsItForHalfItsTtlStill) {
@@ -721,6 +730,28 @@ TEST(Discovery, ForgedAddressesCostOneFailedDial) {
     const auto real = std::find(addresses.begin(), addresses.end(), provider.agent.addresses().at(0).without_peer_id());
     EXPECT_LE(real - addresses.begin(), 1);
     co_await finder.connect(id);
+    co_await provider.agent.stop();
+  });
+}
+
+TEST(Discovery, AForgedAddressHeardFirstDoesNotHideTheRealOne) {
+  Link link;
+  SimAgent& finder = link.add(looking());
+  SimAgent provider(link.network, listening());
+  SimHost& silent = link.network.add_host();
+  silent.unplug();
+  link.run([&]() -> Awaitable<void> {
+    link.bystander.announce(provider.agent.id(), {Multiaddr::tcp(silent.ip(), 1).value()});
+    co_await pause(link.network, milliseconds(1));
+    TaskGroup group(link.network.loop());
+    const auto connect = [&]() -> Awaitable<void> {
+      const Connection* const connection = co_await finder.agent.connect(provider.agent.id());
+      EXPECT_EQ(connection->peer(), provider.agent.id());
+    };
+    group.spawn(connect());
+    co_await pause(link.network, seconds(1));
+    provider.agent.start();
+    co_await group.join();
     co_await provider.agent.stop();
   });
 }

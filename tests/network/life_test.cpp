@@ -173,7 +173,10 @@ TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
     co_await open();
     co_await pause(network, minutes(10));
     EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
-    while (co_await error_of(open()) == Errc{}) {  // until most pings find no place for theirs
+    for (int i = 0; i < 2; ++i) {  // at last no place is left but for one ping at a time
+      while (co_await error_of(open()) == Errc{}) {
+      }
+      co_await pause(network, minutes(1));
     }
     co_await pause(network, minutes(10));
     EXPECT_NE(dialer.agent.connection_to(peer), nullptr);

@@ -501,8 +501,8 @@ void SimHost::write(Level, std::string_view message) {
   if (std::getenv("P2P_SIM_LOG") != nullptr) std::fprintf(stderr, "%s: %s\n", ip_.c_str(), log.back().c_str());
 }
 
-SimAgent::SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events)
-    : host(network.add_host()),
+SimAgent::SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events, std::string ip)
+    : host(network.add_host(std::move(ip))),
       agent(host.environment(), KeyPair::generate(host.environment().random), std::move(options), std::move(events)) {}
 
 Awaitable<void> pause(SimNetwork& network, Duration duration) {

@@ -130,7 +130,7 @@ class SimHost final : public Transport, public Multicast, public WorkerPool, pub
 
 /// An agent on a host of its own.
 struct SimAgent {
-  SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events = {});
+  SimAgent(SimNetwork& network, AgentOptions options, AgentEvents events = {}, std::string ip = {});
   SimHost& host;
   Agent agent;
 };

@@ -361,6 +361,21 @@ TEST_P(Tasks, MayNotFollowARejectedOne) {
   });
 }
 
+TEST_P(Tasks, AreRefusedFromTheMomentWhenTheRequesterMayNotAsk) {
+  bool allowed = true;
+  ProviderOptions options;
+  options.may_ask = [&allowed](const PeerId&) { return allowed; };
+  serve({}, options);
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    co_await pause(seconds(1));
+    allowed = false;
+    co_await write_frame(stream, seal_message(requester.agent.identity(), MessageKind::task, task().to_json()));
+    const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
+    EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().error->code, "not_allowed");
+  });
+}
+
 TEST_P(Tasks, AreWaitedForHalfAMinute) {
   serve();
   with_connection([&]() -> Awaitable<void> {

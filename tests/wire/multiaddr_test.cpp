@@ -174,6 +174,10 @@ TEST(Multiaddr, IsRefusedAsBytesThatAreNone) {
            "35012f",
            "35010a",
            "35017f",  // a slash and control characters in a name
+           "350120",
+           "3502c29b",
+           "3501ff",
+           "2a02c29b",  // a space, and bytes beyond ASCII, in a name and a zone
            "2a00",
            "a50300",
            "a5030112",
