@@ -2,6 +2,7 @@
 
 #include "base/limits.hpp"
 
+#include <limits.h>
 #include <poll.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -168,17 +169,23 @@ namespace {
 
 int output_error = 0;  // errno of what could not be written
 
+// Waits for whoever reads; but not when a signal has come meanwhile, which may be meant to end this.
 void say(std::string_view text) {
+  constexpr int patience = 1000;  // ms, behind a signal
+  bool signalled = false;
   while (!text.empty()) {
-    const ssize_t count = write(STDOUT_FILENO, text.data(), text.size());
-    if (count >= 0) {
+    pollfd room{STDOUT_FILENO, POLLOUT, 0};
+    const int ready = poll(&room, 1, signalled ? patience : -1);
+    ssize_t count = -1;
+    if (ready > 0) count = write(STDOUT_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));  // for which there is room
+    if (count > 0) {
       text.remove_prefix(static_cast<std::size_t>(count));
-    } else if (errno == EAGAIN) {  // whoever shares the pipe has made it so
-      pollfd room{STDOUT_FILENO, POLLOUT, 0};
-      poll(&room, 1, -1);
-    } else if (errno != EINTR) {
+    } else if (ready == 0 || (errno != EINTR && errno != EAGAIN)) {
+      if (ready == 0) errno = EINTR;
       if (errno != EPIPE) output_error = errno;  // whoever closes a pipe wants no more
       return;
+    } else if (errno == EINTR) {
+      signalled = true;
     }
   }
 }

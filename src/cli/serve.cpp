@@ -207,10 +207,7 @@ Exit serve(const ServeOptions& options) {
     });
     const std::vector<int> hang_up{SIGHUP};
     const Signals reloading(environment.loop, hang_up, [&] {
-      if (options.allow_file.empty()) {  // as for a program that does not know the signal
-        ++signals_seen;
-        return stop.notify();
-      }
+      if (!allowed) return stop.notify();  // as a program that does not know the signal
       try {
         allowed->reload();
       } catch (const boost::system::system_error& error) {

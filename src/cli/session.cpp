@@ -114,8 +114,14 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
     std::exception_ptr failure;
     try {
       co_await agent_.run([&]() -> Awaitable<void> {
-        exit = co_await work();
+        std::exception_ptr failed;
+        try {
+          exit = co_await work();
+        } catch (...) {
+          failed = std::current_exception();
+        }
         finished_ = true;  // whatever is heard from now on interrupts nothing
+        if (failed) std::rethrow_exception(failed);
       });
     } catch (...) {
       failure = std::current_exception();
@@ -164,18 +170,22 @@ Awaitable<PeerId> Session::connect(PeerName peer, Time deadline) {
     const Connection* const connection = co_await agent_.connect(std::move(addresses), peer.id);
     co_return connection->peer();
   }
-  std::exception_ptr failure;
+  co_await find(peer, deadline);
+  std::optional<boost::system::system_error> failure;
   while (true) {
-    co_await find(peer, deadline);
     try {
       const Connection* const connection = co_await agent_.connect(*peer.id);
       co_return connection->peer();
-    } catch (const boost::system::system_error&) {
-      failure = std::current_exception();  // what was heard first may have been anybody's
+    } catch (const boost::system::system_error& error) {
+      if (!failure || is(error, Errc::unverified)) failure = error;
     }
-    std::optional<PeerId> news;
-    if (!interrupted_) news = co_await next_discovered(deadline);
-    if (!news) std::rethrow_exception(failure);
+    // What was heard first may have been anybody's. The peer itself may still be heard.
+    while (agent_.discovered_addresses(*peer.id).empty()) {
+      std::optional<PeerId> news;
+      if (!interrupted_) news = co_await next_discovered(deadline);
+      if (!news) throw boost::system::system_error(*failure);
+    }
+    if (now() >= deadline) throw boost::system::system_error(*failure);
   }
 }
 

@@ -18,7 +18,7 @@ constexpr std::size_t most_at_once = 64;  // each may take as many descriptors a
 Survey::Survey(Session& session, Time deadline)
     : session_(session),
       news_(session.system().environment().clock, session.system().loop()),
-      room_(session.system().loop()),
+      room_(session.system().environment().clock, session.system().loop()),
       group_(session.system().loop()) {
   group_.spawn(look(deadline));
 }
@@ -28,7 +28,12 @@ Awaitable<void> Survey::look(Time deadline) {
     while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline)) {
       if (stopped_) break;
       if (!asked_.insert(*peer).second) continue;
-      while (asking_ >= most_at_once && !stopped_) co_await room_.wait();
+      while (asking_ >= most_at_once && !stopped_ && session_.now() < deadline) {
+        room_.set(deadline);
+        co_await room_.wait();
+      }
+      room_.clear();
+      if (stopped_ || asking_ >= most_at_once) break;
       ++asking_;
       last_found_ = session_.now();
       group_.spawn(ask(*peer));

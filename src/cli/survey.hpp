@@ -55,7 +55,7 @@ class Survey {
   bool looking_ = true;
   bool stopped_ = false;
   Alarm news_;
-  Event room_;  // for one more to be asked
+  Alarm room_;  // for one more to be asked
   TaskGroup group_;
 };
 

@@ -218,15 +218,20 @@ Awaitable<void> Agent::keep_within_memory() {
 }
 
 Agent::Peer* Agent::largest() {
-  std::map<std::string, std::size_t> by_host;
+  // Those of an address, and before that, of what a host has few of.
+  std::map<std::string, std::size_t> held;
+  const auto of = [](const Peer& peer) { return host_of(peer.connection.remote_address()); };
   for (const Peer& peer : peers_) {
-    if (!peer.connection.ended()) by_host[host_of(peer.connection.remote_address())] += peer.connection.memory_held();
+    if (peer.connection.ended()) continue;
+    const std::string host = of(peer);
+    held[host] += peer.connection.memory_held();
+    if (const std::string part = scarce_part(host); part != host) held[part] += peer.connection.memory_held();
   }
   Peer* found = nullptr;
-  std::pair<std::size_t, std::size_t> most;
+  std::tuple<std::size_t, std::size_t, std::size_t> most;
   for (Peer& peer : peers_) {
     if (peer.connection.ended()) continue;
-    const std::pair size(by_host[host_of(peer.connection.remote_address())], peer.connection.memory_held());
+    const std::tuple size(held[scarce_part(of(peer))], held[of(peer)], peer.connection.memory_held());
     if (found != nullptr && size <= most) continue;
     found = &peer;
     most = size;
@@ -351,7 +356,7 @@ Awaitable<const Connection*> Agent::connect(PeerId peer) {
     } catch (const boost::system::system_error&) {
       failure = std::current_exception();
     }
-    if (stopping_ || tried.empty()) break;
+    if (stopping_ || tried.empty() || tried.size() >= limits::mdns_addresses) break;
   }
   if (discovery_) discovery_->forget(peer);
   std::rethrow_exception(failure);

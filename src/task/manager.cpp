@@ -5,6 +5,7 @@
 #include "task/sealing.hpp"
 
 #include <algorithm>
+#include <span>
 
 namespace p2p {
 namespace {
@@ -112,12 +113,17 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
     Time next = environment.clock.now();
     try {
       if (attempt > 0 && agent_.connection_to(provider) == nullptr) {
-        std::vector<Multiaddr> addresses = known;
-        if (!named) {
-          for (Multiaddr& address : agent_.discovered_addresses(provider)) {
-            if (std::find(known.begin(), known.end(), address) == known.end()) addresses.push_back(std::move(address));
+        std::vector<Multiaddr> addresses;
+        const auto add = [&addresses](std::span<const Multiaddr> more) {
+          for (const Multiaddr& one : more) {
+            if (std::find(addresses.begin(), addresses.end(), one) == addresses.end()) addresses.push_back(one);
           }
+        };
+        if (!named) {  // the one that was verified, if any, then what is heard by now
+          add(std::span(known).first(std::min<std::size_t>(known.size(), 1)));
+          add(agent_.discovered_addresses(provider));
         }
+        add(known);
         co_await agent_.connect(std::move(addresses), provider, sent.deadline);
       }
       co_await exchange(provider, sent);
