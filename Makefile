@@ -64,7 +64,7 @@ tsan: need-dev  ## Run the tests with ThreadSanitizer
 	$(call build,tsan)
 	$(call run-tests,tsan)
 
-coverage: asan  ## The same, and print the lines of src/ that the tests reach; fail where they should reach more
+coverage: asan  ## The same, and print the lines of src/ that the tests reach; fail under 90 %
 	@scripts/coverage
 
 faults: need-test  ## Break connections at every byte, take random steps, pull cables; FAULTS_SEED=N for the same steps again
