@@ -170,8 +170,8 @@ TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
       waiting.push_back(dialer.agent.open_stream_lazily(peer, silent_protocol));
       co_return;
     };
-    // Identify has been given up, and nothing is pinged yet: no place is left but for one ping at a time.
-    co_await pause(network, limits::identify_wait + seconds(1));
+    // Identify has been given up, the pings meanwhile too, and an idle connection needs none yet: no place is left but for one at a time.
+    co_await pause(network, limits::identify_wait + limits::close_wait + seconds(2));
     while (co_await error_of(open()) == Errc{}) {
     }
     EXPECT_EQ(waiting.size(), limits::streams_outbound - 1);
