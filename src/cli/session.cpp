@@ -47,9 +47,9 @@ OutputWatch::OutputWatch(const Loop& loop, std::function<void()> on_broken)
     : descriptor_(std::make_shared<Descriptor>(loop, std::move(on_broken))) {
   struct stat kind {};
   if (fstat(STDOUT_FILENO, &kind) != 0 || !(S_ISFIFO(kind.st_mode) || S_ISSOCK(kind.st_mode))) return;
-  const int copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
   const int flags = fcntl(STDOUT_FILENO, F_GETFL);
-  if (copy < 0 || flags < 0) return;
+  const int copy = flags < 0 ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return;
   descriptor_->stream.assign(copy);
   descriptor_->stream.async_wait(boost::asio::posix::stream_descriptor::wait_error,
                                  [descriptor = descriptor_](const boost::system::error_code& error) {

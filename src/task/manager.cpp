@@ -105,7 +105,8 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
 
   // What discovery knows of a peer is forgotten with its connection, and heard again only some time after that.
   const bool named = !retries.addresses.empty();
-  const std::vector<Multiaddr> known = named ? std::move(retries.addresses) : agent_.discovered_addresses(provider);
+  std::vector<Multiaddr> known = std::move(retries.addresses);
+  if (!named && retries.times > 0) known = agent_.discovered_addresses(provider);
   Duration pause = limits::retry_pause;
   for (unsigned attempt = 0;; ++attempt) {
     std::exception_ptr broken;

@@ -55,7 +55,7 @@ Awaitable<Bytes> read_all(ByteStream& stream) {
 
 class Tcp : public Sockets {
  protected:
-  /// Connects to where `listener` is under the name of `host`, which stands for its address, and sends something both ways.
+  /// Connects to where `listener` is under the name of `host`, which stands for its address, and sends it more than sockets hold.
   Awaitable<void> converse(Listener& listener, std::string host) {
     const std::string port = std::to_string(tcp_address(listener.address()).value().port);
     const std::unique_ptr<ByteStream> dialer = transport.dial(address(host + "/tcp/" + port));
@@ -63,7 +63,7 @@ class Tcp : public Sockets {
     const std::unique_ptr<ByteStream> accepted = co_await listener.accept();
     EXPECT_EQ(dialer->remote_address().text(), host + "/tcp/" + port);
 
-    // More than the sockets hold, so that writing has to wait for reading.
+    // Writing has to wait for reading.
     const Bytes sent(8 * 1024 * 1024, 7);
     Bytes received;
     TaskGroup group(environment.loop);
