@@ -27,6 +27,7 @@ inline constexpr std::size_t noise_frame = 65535;  // bytes behind the 2-byte le
 inline constexpr std::size_t noise_plaintext = noise_frame - 16;
 inline constexpr std::size_t noise_write = 32 * 1024;  // plaintext bytes that we put into one record: fits the cache
 inline constexpr std::size_t noise_muxers = 100;       // entries of an early-muxer list that are looked at
+inline constexpr std::size_t noise_proofs = 64;        // of identity that held and need no second check
 
 // Muxers
 inline constexpr std::uint32_t yamux_initial_window = 256 * 1024;    // bytes; fixed by the protocol

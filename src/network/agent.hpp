@@ -142,13 +142,14 @@ class Agent {
   /// The same; throws closed.
   Peer& connected(const PeerId& peer) const;
   std::vector<Multiaddr> addresses_on(const Interface& interface) const;
-  UpgradeOptions upgrade_options() const { return {noise_static_, options_.muxers}; }
+  UpgradeOptions upgrade_options() { return {noise_static_, options_.muxers, &proofs_}; }
 
   const Environment environment_;
   const KeyPair identity_;
   const AgentOptions options_;
   const AgentEvents events_;
   const NoiseStatic noise_static_;
+  NoiseProofs proofs_;
   StreamHandlers handlers_;
   std::optional<OwnIdentify> own_identify_;
   std::vector<std::unique_ptr<Listener>> listeners_;

@@ -106,7 +106,7 @@ class Handshake {
 };
 
 NoiseHandshake::Parameters noise_parameters(const Environment& environment, const UpgradeOptions& options, std::optional<PeerId> expected) {
-  NoiseHandshake::Parameters parameters{options.noise_static, {}, early_muxers(options.muxers), std::move(expected)};
+  NoiseHandshake::Parameters parameters{options.noise_static, {}, early_muxers(options.muxers), std::move(expected), options.proofs};
   environment.random.fill(parameters.ephemeral_secret);
   return parameters;
 }

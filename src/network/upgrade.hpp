@@ -14,12 +14,12 @@ namespace p2p {
 struct UpgradeOptions {
   const NoiseStatic& noise_static;  ///< outlives the handshakes
   std::vector<std::string> muxers;  ///< in order of preference, not empty
+  NoiseProofs* proofs = nullptr;    ///< outlives the handshakes; see NoiseHandshake::Parameters
 };
 
 /// Everything that can be sent together is: the dialer's first flight is header, proposal and Noise message 1; its message 3 leaves with
 /// the connection's first frames when the muxer was agreed on early. Ends within limits::handshake. Throws timed_out, closed, malformed,
-/// unsupported, unverified
-/// (`expected` is not who answered).
+/// unsupported, unverified (`expected` is not who answered).
 Awaitable<Upgraded> upgrade_dialer(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel,
                                    std::optional<PeerId> expected);
 Awaitable<Upgraded> upgrade_listener(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel);

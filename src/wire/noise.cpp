@@ -125,8 +125,13 @@ Result<void> NoiseHandshake::read_payload(ByteView encoded) {
     return Error{Errc::malformed, "Noise handshake payload that is not one"};
   }
   TRY_ASSIGN(PublicKey key, PublicKey::decode(as_bytes(message.identity_key())));
-  if (!key.verify(signed_bytes(remote_static_), as_bytes(message.identity_sig()))) {
-    return Error{Errc::unverified, "the peer did not prove its identity in the Noise handshake"};
+  const ByteView signature = as_bytes(message.identity_sig());
+  const crypto::Digest proof = crypto::sha256({crypto::sha256(key.encoded()), remote_static_, signature});
+  if (!parameters_.proofs || !parameters_.proofs->contains(proof)) {
+    if (!key.verify(signed_bytes(remote_static_), signature)) {
+      return Error{Errc::unverified, "the peer did not prove its identity in the Noise handshake"};
+    }
+    if (parameters_.proofs) parameters_.proofs->add(proof);
   }
   if (parameters_.expected && PeerId(key) != *parameters_.expected)
     return Error{Errc::unverified, "another peer answered than the one asked for"};

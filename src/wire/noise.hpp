@@ -13,10 +13,13 @@
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
+#include "base/limits.hpp"
 #include "base/sink.hpp"
 #include "crypto/crypto.hpp"
 #include "identity/identity.hpp"
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -88,6 +91,18 @@ class NoiseStatic {
   crypto::Signature identity_sig_;
 };
 
+/// Proofs of identity that held, so that a peer who comes again with the same keys costs no check of a signature: the last
+/// limits::noise_proofs of them.
+class NoiseProofs {
+ public:
+  bool contains(const crypto::Digest& proof) const noexcept { return std::find(held_.begin(), held_.end(), proof) != held_.end(); }
+  void add(const crypto::Digest& proof) noexcept { held_[next_++ % held_.size()] = proof; }
+
+ private:
+  std::array<crypto::Digest, limits::noise_proofs> held_{};  // of all zeros is no proof's digest that anybody could find
+  std::size_t next_ = 0;
+};
+
 class NoiseHandshake {
  public:
   enum class Role : std::uint8_t { initiator, responder };
@@ -97,6 +112,7 @@ class NoiseHandshake {
     crypto::SecretKey ephemeral_secret;  ///< X25519, fresh for this handshake
     std::vector<std::string> muxers;     ///< early-muxer list to send; empty sends none
     std::optional<PeerId> expected;      ///< who the other side must be
+    NoiseProofs* proofs = nullptr;       ///< outlives the handshake; null checks every proof
   };
 
   NoiseHandshake(Role role, Parameters parameters);

@@ -436,8 +436,10 @@ TEST(NoiseHandshake, RefusesPointsOfLowOrder) {
 }
 
 /// What the real initiator says to a responder that puts `content` into message 2.
-Result<NoiseSession> answered_with(ByteView content) {
-  NoiseHandshake initiator(Role::initiator, initiator_parameters());
+Result<NoiseSession> answered_with(ByteView content, NoiseProofs* proofs = nullptr) {
+  NoiseHandshake::Parameters parameters = initiator_parameters();
+  parameters.proofs = proofs;
+  NoiseHandshake initiator(Role::initiator, std::move(parameters));
   Other other(responder_static, responder_ephemeral);
   other.read_1(ByteView(initiator.take_output()).subspan(2));
   TRY(take(initiator, frame(other.write_2(content))));
@@ -447,8 +449,10 @@ Result<NoiseSession> answered_with(ByteView content) {
 }
 
 /// What the real responder says to an initiator that puts `content` into message 3.
-Result<NoiseSession> dialed_with(ByteView content, ByteView content_1 = {}) {
-  NoiseHandshake responder(Role::responder, responder_parameters());
+Result<NoiseSession> dialed_with(ByteView content, ByteView content_1 = {}, NoiseProofs* proofs = nullptr) {
+  NoiseHandshake::Parameters parameters = responder_parameters();
+  parameters.proofs = proofs;
+  NoiseHandshake responder(Role::responder, std::move(parameters));
   Other other(initiator_static, initiator_ephemeral);
   TRY(take(responder, frame(other.write_1(content_1))));
   other.read_2(ByteView(responder.take_output()).subspan(2));
@@ -494,10 +498,49 @@ TEST(NoiseHandshake, RefusesIdentitiesThatAreNotProven) {
        },
        Errc::unverified},
   };
+  NoiseProofs proofs;  // which has the honest ones: they make none of the others good
+  answered_with(payload(responder_identity(), responder_static), &proofs).value();
+  dialed_with(payload(initiator_identity(), initiator_static), {}, &proofs).value();
   for (const auto& forged : cases) {
-    EXPECT_EQ(answered_with(forged.prove(responder_identity(), responder_static)).error().code, forged.refused) << forged.what;
-    EXPECT_EQ(dialed_with(forged.prove(initiator_identity(), initiator_static)).error().code, forged.refused) << forged.what;
+    for (NoiseProofs* const known : {static_cast<NoiseProofs*>(nullptr), &proofs, &proofs}) {
+      EXPECT_EQ(answered_with(forged.prove(responder_identity(), responder_static), known).error().code, forged.refused) << forged.what;
+      EXPECT_EQ(dialed_with(forged.prove(initiator_identity(), initiator_static), {}, known).error().code, forged.refused) << forged.what;
+    }
   }
+}
+
+crypto::Digest digest_of_proof(const KeyPair& keys, const Key& secret, ByteView signature) {
+  return crypto::sha256({crypto::sha256(keys.public_key().encoded()), crypto::x25519_public(secret), signature});
+}
+
+TEST(NoiseHandshake, ChecksAProofOnceIfItHeld) {
+  NoiseProofs proofs;
+  const Bytes honest = payload(responder_identity(), responder_static);
+  const auto signature = responder_identity().sign(to_bytes("noise-libp2p-static-key:") + crypto::x25519_public(responder_static));
+  EXPECT_EQ(answered_with(honest, &proofs).value().remote, responder_identity().peer_id());
+  EXPECT_TRUE(proofs.contains(digest_of_proof(responder_identity(), responder_static, signature)));
+  EXPECT_EQ(answered_with(honest, &proofs).value().remote, responder_identity().peer_id());
+
+  const Bytes wrong = payload(responder_identity(), responder_static, field(2, Bytes(64, 1)));
+  const crypto::Digest proof = digest_of_proof(responder_identity(), responder_static, Bytes(64, 1));
+  EXPECT_EQ(answered_with(wrong, &proofs).error().code, Errc::unverified);
+  EXPECT_FALSE(proofs.contains(proof));
+  proofs.add(proof);  // nobody can; that it is taken now shows that it was not checked
+  EXPECT_EQ(answered_with(wrong, &proofs).value().remote, responder_identity().peer_id());
+}
+
+TEST(NoiseProofs, AreTheLastOnes) {
+  const auto proof = [](std::size_t number) {
+    return crypto::sha256(ByteView(reinterpret_cast<const std::uint8_t*>(&number), sizeof number));
+  };
+  NoiseProofs proofs;
+  EXPECT_FALSE(proofs.contains(proof(0)));
+  for (std::size_t i = 0; i < limits::noise_proofs; ++i) proofs.add(proof(i));
+  for (std::size_t i = 0; i < limits::noise_proofs; ++i) EXPECT_TRUE(proofs.contains(proof(i))) << i;
+  proofs.add(proof(limits::noise_proofs));
+  EXPECT_FALSE(proofs.contains(proof(0)));
+  EXPECT_TRUE(proofs.contains(proof(1)));
+  EXPECT_TRUE(proofs.contains(proof(limits::noise_proofs)));
 }
 
 TEST(NoiseHandshake, SkipsWhatItDoesNotKnowInAPayload) {
