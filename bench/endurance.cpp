@@ -35,6 +35,8 @@ constexpr seconds patience{60};  // of who waits for what must come: longer than
 // What RSS may be more than after the first minute: the C library cannot give back pages of which a part is in use, and which these are is
 // chance. All else is the same or it leaks.
 constexpr double resident_growth_mib = 16;
+// What is allocated may differ by what happens to be kept at the time, such as results that may be asked for again.
+constexpr double allocated_growth_mib = 1;
 
 struct Counts {
   std::atomic<std::uint64_t> completed{0};
@@ -494,11 +496,13 @@ int endure(unsigned minutes, unsigned seed) {
   Held most = first;
   for (const Held& held : minutes_held) {
     most.resident = std::max(most.resident, held.resident);
+    most.allocated = std::max(most.allocated, held.allocated);
     most.descriptors = std::max(most.descriptors, held.descriptors);
     most.threads = std::max(most.threads, held.threads);
     most.timers = std::max(most.timers, held.timers);
   }
   bool good = judge("RSS", first.resident, most.resident, resident_growth_mib);
+  good &= judge("allocated memory", first.allocated, most.allocated, allocated_growth_mib);
   good &= judge("descriptors", static_cast<double>(first.descriptors), static_cast<double>(most.descriptors), 0);
   good &= judge("threads", static_cast<double>(first.threads), static_cast<double>(most.threads), 0);
   good &= judge("timers", static_cast<double>(first.timers), static_cast<double>(most.timers), 0);

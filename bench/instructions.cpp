@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
+#include <vector>
 
 namespace p2p::test {
 namespace {
@@ -40,10 +42,16 @@ class Bench {
   Bench() : accepted_(network_.loop()), left_(network_.loop()) { network_.reads = SimNetwork::Reads::all; }
 
   void run() {
-    network_.run({&requester_, &host_}, [this]() -> Awaitable<void> {
-      for (int i = 0; i < warm_up; ++i) co_await connect(false);
-      for (int i = 0; i < handshakes; ++i) co_await connect(true);
+    std::vector<SimAgent*> agents{&host_, &requester_};
+    for (int i = 0; i < warm_up + handshakes; ++i) {
+      agents.push_back(strangers_.emplace_back(std::make_unique<SimAgent>(network_, looking_for_host())).get());
+    }
+    network_.run(std::move(agents), [this]() -> Awaitable<void> {
+      // Neither knows the other yet, and each checks the other's proof of who it is.
+      for (int i = 0; i < warm_up + handshakes; ++i) co_await connect(strangers_[static_cast<std::size_t>(i)]->agent, i >= warm_up);
       dump("handshake", handshakes);
+      for (int i = 0; i < warm_up + handshakes; ++i) co_await connect(requester_.agent, i >= warm_up);
+      dump("reconnection", handshakes);
 
       co_await requester_.agent.connect(host_.agent.addresses());
       co_await accepted_.wait();
@@ -58,15 +66,17 @@ class Bench {
   }
 
  private:
+  static AgentOptions looking_for_host() { return without_discovery(looking({std::string(yamux_protocol)})); }
+
   /// Counts, if it shall, until both have the connection. What each has begun by then to ask of the other's identify is in it.
-  Awaitable<void> connect(bool count) {
+  Awaitable<void> connect(Agent& agent, bool count) {
     counting_ = count;
     if (count) begin();
-    co_await requester_.agent.connect(host_.agent.addresses());
+    co_await agent.connect(host_.agent.addresses());
     co_await accepted_.wait();
-    co_await requester_.agent.identify(host_.agent.id());
-    co_await host_.agent.identify(requester_.agent.id());
-    requester_.agent.disconnect(host_.agent.id());
+    co_await agent.identify(host_.agent.id());
+    co_await host_.agent.identify(agent.id());
+    agent.disconnect(host_.agent.id());
     co_await left_.wait();
   }
 
@@ -84,7 +94,8 @@ class Bench {
   Event accepted_;
   Event left_;
   bool counting_ = false;
-  SimAgent requester_{network_, without_discovery(looking({std::string(yamux_protocol)}))};
+  std::vector<std::unique_ptr<SimAgent>> strangers_;
+  SimAgent requester_{network_, looking_for_host()};
   SimAgent host_{network_, without_discovery(listening({std::string(yamux_protocol)})),
                  AgentEvents{{}, {}, [this](const Connection&) { accepted(); }, [this](const Connection&) { left_.notify(); }}};
   MockExecutor executor_;

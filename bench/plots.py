@@ -41,8 +41,8 @@ class Plot:
 
 
 PLOTS = [
-    Plot("in-flight-latency", "Latency of a task", AXES[0], "tasks in flight over one connection", "ms", ("p50 ms", "p99 ms")),
-    Plot("in-flight-rate", "Tasks a second", AXES[0], "tasks in flight over one connection", "tasks/s", ("tasks/s",)),
+    Plot("in-flight-latency", "Latency of a task", AXES[0], "tasks in flight, up to 128 over one connection", "ms", ("p50 ms", "p99 ms")),
+    Plot("in-flight-rate", "Tasks a second", AXES[0], "tasks in flight, up to 128 over one connection", "tasks/s", ("tasks/s",)),
     Plot("prompt-latency", "Latency of a task, one after another", AXES[1], "size of the prompt, bytes", "ms", ("p50 ms", "p99 ms")),
     Plot("prompt-rate", "Tasks a second, 64 in flight", AXES[1], "size of the prompt, bytes", "tasks/s", ("tasks/s",)),
     Plot("connections-memory", "Memory of an idle connection", AXES[2], "connections held by one provider", "KiB", ("KiB each",)),

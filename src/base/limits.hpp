@@ -2,6 +2,7 @@
 // Every bound on what a peer, a file or the network can make us hold, wait for or count, in one place. A test accompanies each: accepted at
 // the limit, refused one beyond.
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -68,8 +69,12 @@ inline constexpr std::size_t memory_least = 64 * 1024 * 1024;  // bytes that it 
 /// For connections, and as much for tasks; the rest is for the work on both.
 constexpr std::size_t memory_share(std::size_t all) { return all / 8 * 3; }
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
-inline constexpr std::size_t stream_memory = 4 * 1024;       // bytes that a stream counts for, besides what it holds
-inline constexpr std::size_t stream_kept = 16 * 1024;        // bytes of a buffer that a stream keeps while it has nothing to read
+/// What an agent with so many connections has, unless told otherwise: enough for half of their share to be left when all are there.
+constexpr std::size_t memory_for(std::size_t most_connections) {
+  return std::max(memory, 2 * connection_memory * most_connections / 3 * 8);
+}
+inline constexpr std::size_t stream_memory = 4 * 1024;  // bytes that a stream counts for, besides what it holds
+inline constexpr std::size_t stream_kept = 16 * 1024;   // bytes of a buffer that a stream keeps while it has nothing to read
 
 // Identify and ping
 inline constexpr std::size_t identify_message = 8 * 1024;  // bytes of one message
@@ -108,7 +113,9 @@ inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the 
 inline constexpr std::size_t info_frame = 64 * 1024;
 inline constexpr std::size_t update_text = 64 * 1024;  // bytes of text in one update
 inline constexpr std::size_t json_depth = 32;
+inline constexpr std::size_t task_followers = 16;       // streams on which one task is asked for at once
 inline constexpr std::size_t json_values = 256 * 1024;  // in one message; each takes more memory than text
+inline constexpr std::size_t json_pairs = 4096 * 4096;  // of members of one object, summed up over all objects of a message
 inline constexpr std::size_t task_type = 64;            // characters
 inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
 inline constexpr std::uint64_t linger_ms_max = 60'000;
@@ -150,6 +157,7 @@ inline constexpr seconds models_fresh_missing{1};               // the same whil
 // Logs
 inline constexpr milliseconds log_pace{100};  // between two messages about peers
 inline constexpr int log_burst = 200;         // of them at once
+inline constexpr int events_burst = 4000;     // of what a provider tells of peers, as lines or events, at the same pace
 
 // Files
 inline constexpr std::size_t key_file = 4096;           // bytes

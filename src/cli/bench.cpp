@@ -267,20 +267,27 @@ class Bench {
 
   Awaitable<void> hold(unsigned count) {
     std::vector<Dialler*> held;
+    const auto check_held = [&] {
+      for (const Dialler* const dialler : held) {
+        if (dialler->agent.connection_to(target_.peer) == nullptr) fail(Errc::closed, "the peer ended a connection that was to be held");
+      }
+    };
     const std::function<Awaitable<void>(unsigned)> one = [&](unsigned) -> Awaitable<void> {
       Dialler* const dialler = co_await connected();
       held.push_back(dialler);
       co_await dialler->agent.identify(target_.peer);
     };
     co_await several_at_once(count, held_at_once, one);
+    check_held();
     session_.console().event({{"event", "held"}, {"n", count}});
     session_.console().line(std::to_string(count) + " connections held, until standard input ends");
     if (options_.total) {
-      held.resize(std::min<std::size_t>(held.size(), held_with_tasks));
-      co_await measure_concurrent_tasks(*options_.total, std::move(held));
+      co_await measure_concurrent_tasks(*options_.total,
+                                        {held.begin(), held.begin() + std::min<std::ptrdiff_t>(std::ssize(held), held_with_tasks)});
       tell_report();
     }
     co_await end_of_input();
+    check_held();
   }
 
   Awaitable<void> end_of_input() {
@@ -320,7 +327,10 @@ class Bench {
     session_.console().line(line);
   }
 
-  void tell_report() { session_.console().event(std::exchange(report_, json::object{{"event", "bench"}})); }
+  void tell_report() {
+    json::object next{{"event", "bench"}, {"muxer", report_.at("muxer")}};
+    session_.console().event(std::exchange(report_, std::move(next)));
+  }
 
   const BenchOptions& options_;
   Session session_;

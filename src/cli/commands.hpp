@@ -48,7 +48,7 @@ struct ServeOptions : CommonOptions {
   std::string receipts;
   std::uint64_t receipts_max = std::uint64_t{1} << 30;
   bool no_mdns = false;
-  std::uint64_t max_memory = limits::memory;
+  std::optional<std::uint64_t> max_memory;
   std::size_t max_connections = limits::connections;
   std::size_t max_connections_per_address = limits::connections_address;
   bool perf = false;

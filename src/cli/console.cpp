@@ -1,6 +1,7 @@
 #include "cli/console.hpp"
 
 #include "base/limits.hpp"
+#include "cli/pace.hpp"
 
 #include <limits.h>
 #include <poll.h>
@@ -30,22 +31,13 @@ class SpdLogger final : public Logger {
   bool wants(Level level) const noexcept override { return logger_.should_log(of(level)); }
   void write(Level level, std::string_view message) override {
     if (!wants(level) || !has_room(level)) return;
-    if (left_out_ > 0) logger_.warn("{} messages were left out, because there were more than anybody reads", std::exchange(left_out_, 0));
+    if (const std::uint64_t count = pace_.left_out()) logger_.warn("{} messages were left out: more than anybody reads", count);
     logger_.log(of(level), "{}", escaped(message));
   }
 
  private:
-  // Most of what is told is the doing of peers, who must not fill a disk with it. What is wrong here is told always, and everything to
-  // whoever looks for something.
-  bool has_room(Level level) {
-    if (level == Level::error || wants(Level::debug)) return true;
-    const auto now = std::chrono::steady_clock::now();
-    const auto used = std::max(used_until_, now) + limits::log_pace;
-    const bool room = used <= now + limits::log_burst * limits::log_pace;
-    if (room) used_until_ = used;
-    if (!room) ++left_out_;
-    return room;
-  }
+  // What is wrong here is told always, and everything to whoever looks for something.
+  bool has_room(Level level) { return level == Level::error || wants(Level::debug) || pace_.admit(std::chrono::steady_clock::now()); }
 
   static spdlog::level::level_enum of(Level level) noexcept {
     switch (level) {
@@ -58,8 +50,7 @@ class SpdLogger final : public Logger {
   }
 
   spdlog::logger logger_;
-  std::chrono::steady_clock::time_point used_until_{};
-  std::uint64_t left_out_ = 0;
+  Pace pace_{limits::log_pace, limits::log_burst};
 };
 
 std::string_view reason_of(Exit exit) {

@@ -117,7 +117,7 @@ void add_options(CLI::App& command, ServeOptions& options) {
       ->type_name("MULTIADDR")
       ->allow_extra_args(false);
   command.add_flag("--no-mdns", options.no_mdns, "Neither announce this agent nor look for others");
-  add_size(command, "--max-memory", options.max_memory, "Size of what connections and tasks hold in memory, in all")->default_str("256M");
+  add_size(command, "--max-memory", options.max_memory, "Size of what peers make it hold (default: 256M, more for many connections)");
   command.add_option("--max-connections", options.max_connections, "Connections at once, in all")
       ->capture_default_str()
       ->check(in_range(1, 1000000))

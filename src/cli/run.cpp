@@ -224,7 +224,9 @@ class Course {
     Retries retries;
     retries.times = options_.retries;
     retries.addresses = std::move(addresses);
-    retries.on_retry = [this](const std::string& why) { session_.console().remark("trying again: " + why); };
+    retries.on_retry = [this](const std::string& why) {
+      session_.console().remark("trying again: " + std::string(cut_text(why, limits::text_shown)));
+    };
     try {
       answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent, std::move(retries));
       answered_ = session_.now();
@@ -291,7 +293,8 @@ class Course {
     say_who_answered();
     keep_receipt();
     if (result.status == Status::completed) return Exit::done;
-    const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " + result.error->code + ": " +
+    const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " +
+                                std::string(cut_text(result.error->code, limits::text_shown)) + ": " +
                                 std::string(cut_text(result.error->message, limits::text_shown));
     throw Failure(result.error->code == "deadline_exceeded" ? Exit::timeout : Exit::not_completed, message, true);
   }

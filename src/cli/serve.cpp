@@ -1,3 +1,5 @@
+#include "base/limits.hpp"
+#include "cli/pace.hpp"
 #include "cli/session.hpp"
 #include "executors/registry.hpp"
 #include "network/perf.hpp"
@@ -130,10 +132,12 @@ class Narrator {
   AgentEvents events() const {
     AgentEvents events;
     events.discovered = [this](const PeerId& peer, const std::vector<Multiaddr>& addresses) {
+      if (!has_room()) return;
       console_.event({{"event", "peer_discovered"}, {"peer", peer.text()}, {"addrs", texts(addresses, peer)}});
       console_.line(console_.dim("discovered   ") + peer.text());
     };
     events.connected = [this](const Connection& connection) {
+      if (!has_room()) return;
       console_.event({{"event", "connected"},
                       {"peer", connection.peer().text()},
                       {"addr", connection.remote_address().text()},
@@ -141,12 +145,14 @@ class Narrator {
       console_.line(console_.dim("connected    ") + connection.peer().text() + " " + connection.remote_address().text());
     };
     events.disconnected = [this](const Connection& connection) {
+      if (!has_room()) return;
       console_.event({{"event", "disconnected"}, {"peer", connection.peer().text()}, {"reason", connection.reason()}});
       console_.line(console_.dim("disconnected ") + connection.peer().text() + " (" + escaped(connection.reason()) + ")");
     };
     return events;
   }
   void task(const TaskEvent& task) const {
+    if (task.status == name_of(Status::rejected) && !has_room()) return;
     json::object event{{"event", "task"}, {"task_id", task.task_id}, {"peer", task.requester.text()}, {"status", task.status}};
     if (!task.code.empty()) event["code"] = task.code;
     event["queued_ms"] = task.queued.count();
@@ -157,7 +163,18 @@ class Narrator {
   }
 
  private:
+  /// For one more event of a peer, who may cause any number of them.
+  bool has_room() const {
+    if (!pace_.admit(std::chrono::steady_clock::now())) return false;
+    if (const std::uint64_t count = pace_.left_out()) {
+      console_.event({{"event", "left_out"}, {"n", count}});
+      console_.line(console_.dim("left out     ") + std::to_string(count) + " of these, more than anybody reads");
+    }
+    return true;
+  }
+
   const Console& console_;
+  mutable Pace pace_{limits::log_pace, limits::events_burst};
 };
 
 }  // namespace
@@ -174,7 +191,7 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
-  if (options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 64M");
+  if (options.max_memory && *options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 64M");
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
   agent_options.max_connections_per_address = options.max_connections_per_address;

@@ -1,5 +1,6 @@
 #include "cli/session.hpp"
 
+#include "base/limits.hpp"
 #include "identity/key_file.hpp"
 
 #include <fcntl.h>
@@ -173,18 +174,20 @@ Awaitable<PeerId> Session::connect(PeerName peer, Time deadline) {
   co_await find(peer, deadline);
   std::optional<boost::system::system_error> failure;
   while (true) {
+    const Time dialled = now();
     try {
       const Connection* const connection = co_await agent_.connect(*peer.id);
       co_return connection->peer();
     } catch (const boost::system::system_error& error) {
       if (!failure || is(error, Errc::unverified)) failure = error;
     }
-    // What was heard first may have been anybody's. The peer itself may still be heard.
+    // What was heard first may have been anybody's. The peer itself may still be heard; but nobody makes us dial all the time.
     while (agent_.discovered_addresses(*peer.id).empty()) {
       std::optional<PeerId> news;
       if (!interrupted_) news = co_await next_discovered(deadline);
       if (!news) throw boost::system::system_error(*failure);
     }
+    if (!interrupted_) co_await agent_.pause_until(std::min(deadline, dialled + limits::mdns_news));
     if (now() >= deadline) throw boost::system::system_error(*failure);
   }
 }

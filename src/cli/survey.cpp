@@ -11,32 +11,26 @@ std::vector<std::string> names_of(const Offer& offer) {
 
 namespace {
 
-constexpr std::size_t most_at_once = 64;  // each may take as many descriptors as limits::dial_addresses
+// A place is had for so long by whoever answers nothing of use. So whoever names peers that are not there has others dial so often only.
+constexpr std::chrono::milliseconds time_of_failure{250};
 
 }  // namespace
 
 Survey::Survey(Session& session, Time deadline)
     : session_(session),
+      deadline_(deadline),
+      queue_([&session](const PeerId& peer) { return session.agent().discovered_by(peer); }),
       news_(session.system().environment().clock, session.system().loop()),
-      room_(session.system().environment().clock, session.system().loop()),
       group_(session.system().loop()) {
-  group_.spawn(look(deadline));
+  group_.spawn(look());
 }
 
-Awaitable<void> Survey::look(Time deadline) {
+Awaitable<void> Survey::look() {
   try {
-    while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline)) {
+    while (const std::optional<PeerId> peer = co_await session_.next_discovered(deadline_)) {
       if (stopped_) break;
-      if (!asked_.insert(*peer).second) continue;
-      while (asking_ >= most_at_once && !stopped_ && session_.now() < deadline) {
-        room_.set(deadline);
-        co_await room_.wait();
-      }
-      room_.clear();
-      if (stopped_ || asking_ >= most_at_once) break;
-      ++asking_;
-      last_found_ = session_.now();
-      group_.spawn(ask(*peer));
+      queue_.add(*peer);
+      ask_next();
     }
   } catch (const boost::system::system_error&) {
     // interrupted, which next() says
@@ -45,8 +39,19 @@ Awaitable<void> Survey::look(Time deadline) {
   news_.notify();
 }
 
+void Survey::ask_next() {
+  while (!stopped_ && !session_.interrupted() && session_.now() < deadline_) {
+    const std::optional<PeerId> peer = queue_.next();
+    if (!peer) return;
+    last_found_ = session_.now();
+    group_.spawn(ask(*peer));
+  }
+}
+
 Awaitable<void> Survey::ask(PeerId peer) {
+  const Time begun = session_.now();
   Surveyed answer{peer, session_.agent().discovered_addresses(peer), session_.now(), {}, {}, {}};
+  bool failed = false;
   try {
     co_await session_.agent().connect(peer);
     answer.connected = session_.now();
@@ -56,18 +61,26 @@ Awaitable<void> Survey::ask(PeerId peer) {
   } catch (const boost::system::system_error& error) {
     if (!is(error, Errc::unsupported)) {
       answer.failure = connect_failure_of(error);
-      asked_.erase(peer);
+      failed = true;
     }
   }
-  --asking_;
-  room_.notify();
   answers_.push_back(std::move(answer));
+  news_.notify();
+  if (failed && !session_.interrupted()) {
+    try {
+      co_await session_.agent().pause_until(begun + time_of_failure);
+    } catch (const boost::system::system_error&) {
+      // the agent closes
+    }
+  }
+  queue_.done(peer, failed);
+  ask_next();
   news_.notify();
 }
 
 Awaitable<std::optional<Surveyed>> Survey::next(Time patience) {
   if (patience != Time::max()) news_.set(patience);
-  while (answers_.empty() && (looking_ || asking_ > 0) && session_.now() < patience && !session_.interrupted()) co_await news_.wait();
+  while (answers_.empty() && (looking_ || asking() > 0) && session_.now() < patience && !session_.interrupted()) co_await news_.wait();
   news_.clear();
   if (session_.interrupted()) fail(Errc::cancelled, "interrupted");
   if (answers_.empty()) co_return std::nullopt;

@@ -1,12 +1,12 @@
 #pragma once
 // Who is on the network, and what they execute: every peer that discovery finds is asked at once, so that one that hangs holds up nobody.
 
+#include "cli/queue.hpp"
 #include "cli/session.hpp"
 #include "task/message.hpp"
 
 #include <deque>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -35,7 +35,7 @@ class Survey {
   /// command is interrupted.
   Awaitable<std::optional<Surveyed>> next(Time patience);
   /// Peers found that have not answered yet.
-  std::size_t asking() const noexcept { return asking_; }
+  std::size_t asking() const noexcept { return queue_.asking(); }
   /// When the last one was found.
   Time last_found() const noexcept { return last_found_; }
   /// Asks no further peers.
@@ -44,18 +44,18 @@ class Survey {
   Awaitable<void> join() { return group_.join(); }
 
  private:
-  Awaitable<void> look(Time deadline);
+  Awaitable<void> look();
+  void ask_next();
   Awaitable<void> ask(PeerId peer);
 
   Session& session_;
+  const Time deadline_;
+  Queue queue_;
   std::deque<Surveyed> answers_;
-  std::set<PeerId> asked_;  // and did not fail to answer
-  std::size_t asking_ = 0;
   Time last_found_{};
   bool looking_ = true;
   bool stopped_ = false;
   Alarm news_;
-  Alarm room_;  // for one more to be asked
   TaskGroup group_;
 };
 

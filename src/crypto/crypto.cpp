@@ -114,8 +114,6 @@ void SystemRandom::fill(ByteSpan out) noexcept {
 
 void wipe(ByteSpan secret) noexcept { sodium_memzero(secret.data(), secret.size()); }
 
-bool equal_secret(ByteView a, ByteView b) noexcept { return a.size() == b.size() && sodium_memcmp(a.data(), b.data(), a.size()) == 0; }
-
 Digest sha256(ByteView data) { return sha256({data}); }
 
 void forbid_core_dumps() noexcept {

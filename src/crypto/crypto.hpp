@@ -27,8 +27,6 @@ class SystemRandom final : public Random {
 };
 
 void wipe(ByteSpan secret) noexcept;
-/// Takes the same time wherever the difference is. Sizes are not secret.
-bool equal_secret(ByteView a, ByteView b) noexcept;
 /// From now on no core of this process is written, whatever happens to it: any of its pages may hold a secret, the libraries' among them.
 /// It also keeps other processes of the same user from reading its memory (Linux). Children that exec a program are not concerned.
 void forbid_core_dumps() noexcept;

@@ -31,12 +31,16 @@ std::string host_of(const Multiaddr& address) {
 struct Agent::Peer {
   Peer(const Environment& environment, const StreamHandlers& handlers, Upgraded upgraded, Admission::Guest guest_that_it_is,
        MemoryBudget& memory)
-      : guest(std::move(guest_that_it_is)), connection(environment, handlers, std::move(upgraded), &memory), identified(environment.loop) {}
+      : guest(std::move(guest_that_it_is)),
+        connection(environment, handlers, std::move(upgraded), &memory),
+        said(connection.charge(0)),
+        identified(environment.loop) {}
 
   const Admission::Guest guest;
   Connection connection;
   Identify identify;
-  Latch identified;  // asked, with or without success
+  MemoryCharge said;  // for it
+  Latch identified;   // asked, with or without success
   bool has_identify = false;
   bool closed_here = false;
 };
@@ -71,7 +75,7 @@ Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions opti
       options_(std::move(options)),
       events_(std::move(events)),
       noise_static_(identity_, random_key(environment.random)),
-      memory_(limits::memory_share(options_.max_memory), environment.loop),
+      memory_(limits::memory_share(options_.memory()), environment.loop),
       news_(environment.clock, environment.loop),
       group_(environment.loop) {
   handle(std::string(ping_protocol), serve_ping);
@@ -270,6 +274,7 @@ Awaitable<void> Agent::ask_identify(Peer& peer) {
   try {
     Stream stream = peer.connection.open_stream_lazily(std::string(identify_protocol));
     co_await receive_identify(stream, peer.identify);
+    peer.said.set(peer.identify.memory());
     peer.has_identify = true;
   } catch (const boost::system::system_error& error) {
     environment_.log.write(Logger::Level::debug, "no identify from " + peer.connection.peer().text() + ": " + message_of(error));
@@ -320,7 +325,10 @@ Awaitable<void> Agent::serve_identify_push(Stream stream) {
   const PeerId from = stream.peer();
   Identify pushed;
   co_await receive_identify(stream, pushed);
-  if (Peer* const peer = find(from)) peer->identify.replace(std::move(pushed));
+  Peer* const peer = find(from);
+  if (peer == nullptr) co_return;
+  peer->identify.replace(std::move(pushed));
+  peer->said.set(peer->identify.memory());
 }
 
 Agent::Peer* Agent::find(const PeerId& id) const noexcept {
@@ -467,6 +475,8 @@ Awaitable<PeerId> Agent::next_discovered(Time deadline) {
 std::vector<Multiaddr> Agent::discovered_addresses(const PeerId& peer) const {
   return discovery_ ? discovery_->addresses_of(peer) : std::vector<Multiaddr>();
 }
+
+std::string Agent::discovered_by(const PeerId& peer) const { return discovery_ ? discovery_->source_of(peer) : std::string(); }
 
 std::string Agent::discovery_links() const { return discovery_ ? discovery_->links() : std::string(); }
 

@@ -39,8 +39,10 @@ struct AgentOptions {
   /// Inbound, from one IP address.
   std::size_t max_connections_per_address = limits::connections_address;
   /// Bytes. Connections and what arrives on them take at most limits::memory_share() of it: above that the largest of the address that
-  /// takes most is ended. A provider's tasks take as much; then it is busy.
-  std::size_t max_memory = limits::memory;
+  /// takes most is ended. A provider's tasks take as much; then it is busy. Unless told: limits::memory_for(max_connections).
+  std::optional<std::size_t> max_memory = {};
+
+  std::size_t memory() const { return max_memory.value_or(limits::memory_for(max_connections)); }
 };
 
 /// Called on the loop. Connections are those that finished their handshakes.
@@ -109,6 +111,8 @@ class Agent {
   Awaitable<PeerId> next_discovered(Time deadline);
   /// Addresses by which discovery knows a peer.
   std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
+  /// The IP address from which they were told, its own host's if that is among them. Empty if it is not known.
+  std::string discovered_by(const PeerId& peer) const;
   /// Waits; throws closed as soon as the agent closes.
   Awaitable<void> pause_until(Time when);
   /// Which interfaces discovery listens on, for messages.

@@ -5,6 +5,9 @@
 #include "network/stream_state.hpp"
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <functional>
 
 namespace p2p {
 namespace {
@@ -14,6 +17,7 @@ constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest rec
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr std::size_t output_kept = 16 * 1024;   // the same of what was written
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
+constexpr std::chrono::milliseconds write_that_waited{1};
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
 
 // Buffers that no connection needs at present: an idle one has none. One loop runs on a thread, and all of its connections share these.
@@ -173,9 +177,10 @@ void Connection::on_event(const MuxEvent& event) {
   using Kind = MuxEvent::Kind;
   if (event.kind == Kind::pong) return session_->pong(environment_.clock.now());
   if (event.kind == Kind::opened) {
-    if (negotiating_ == limits::negotiating_streams) return session_->reset(event.stream);
     ++negotiating_;
-    return group_.spawn(serve(begin_stream(event.stream)));
+    group_.spawn(serve(begin_stream(event.stream)));
+    if (negotiating_ > limits::negotiating_streams && !std::exchange(thinning_, true)) group_.spawn(thin_out());
+    return;
   }
   const auto at = streams_.find(event.stream);
   if (at == streams_.end()) return;
@@ -211,6 +216,22 @@ Stream Connection::begin_stream(StreamId id) {
 void Connection::forget(Stream::State& state) {
   state.connection = nullptr;
   streams_.erase(state.id);
+}
+
+// Of many streams that were opened at once, those agree on their protocols first that have said it already. What is left beyond the limit
+// goes, the last one first.
+Awaitable<void> Connection::thin_out() {
+  // What was read in one go wakes them, in a turn of the loop that may be behind the first one.
+  for (int turn = 0; turn < 2; ++turn) co_await boost::asio::post(environment_.loop, boost::asio::use_awaitable);
+  std::vector<StreamId> undecided;
+  for (const auto& [id, state] : streams_) {
+    if (state->protocol.empty()) undecided.push_back(id);
+  }
+  std::sort(undecided.begin(), undecided.end(), std::greater());
+  undecided.resize(undecided.size() - std::min(undecided.size(), limits::negotiating_streams));
+  for (const StreamId id : undecided) Stream(streams_.at(id)).reset({Errc::exhausted, "too many streams are being negotiated"});
+  if (!undecided.empty()) flush_soon();
+  thinning_ = false;
 }
 
 Awaitable<void> Connection::serve(Stream stream) {
@@ -339,11 +360,14 @@ Awaitable<void> Connection::write_loop() {
         batch_.insert(batch_.begin(), unsent_.begin(), unsent_.end());
         unsent_ = Bytes();
       }
-      writing_since_ = environment_.clock.now();
+      const Time begun = environment_.clock.now();
+      writing_since_ = begun;
       count_memory();
       co_await channel_->write(batch_);
       writing_since_.reset();
-      if (batch_.size() >= much_written) heard_ = environment_.clock.now();
+      // What goes at once may lie in this machine's own buffers. When they are full, it is the peer who makes room.
+      const Time now = environment_.clock.now();
+      if (batch_.size() >= much_written && now - begun >= write_that_waited) heard_ = now;
       counters_.bytes_out += batch_.size();
       for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) {
         state->blocked = false;

@@ -71,6 +71,8 @@ class Connection {
   Time heard() const noexcept { return heard_; }
   /// Bytes that it and its streams hold, about.
   std::size_t memory_held() const noexcept { return memory_->held(); }
+  /// Bytes that are kept elsewhere on account of the peer, which count with them.
+  MemoryCharge charge(std::size_t bytes) { return buffers_.further(bytes); }
 
  private:
   friend class Stream;
@@ -88,6 +90,7 @@ class Connection {
   void flush_soon();
   /// Counts the buffers that the connection itself holds.
   void count_memory();
+  Awaitable<void> thin_out();
   /// An idle connection keeps no large buffers.
   void free_output();
   void check_life_at(Time when);
@@ -120,6 +123,7 @@ class Connection {
   std::unordered_map<StreamId, std::shared_ptr<Stream::State>> streams_;
   std::vector<std::shared_ptr<Stream::State>> blocked_;  // writers that wait for the output buffer
   std::size_t negotiating_ = 0;
+  bool thinning_ = false;
   std::size_t owed_ = 0;  // bytes of what waits to be written that answer the peer's frames
   Bytes batch_;           // being written
   std::optional<Time> writing_since_;

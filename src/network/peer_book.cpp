@@ -86,7 +86,10 @@ PeerBook::News PeerBook::hear(const mdns::Peer& peer, std::vector<Address> addre
     const auto at = std::find_if(known.heard.begin(), known.heard.end(), [&](const Heard& old) { return old.what.address == one.address; });
     if (at != known.heard.end()) {
       at->told.heard = now;
-      if (one.of_source) at->told.source = source;
+      if (one.of_source) {
+        at->told.source = source;
+        at->what.of_source = true;
+      }
       at->expires = std::max(at->expires, expires);
       at->what.own_link = at->what.own_link || one.own_link;
       continue;
@@ -211,6 +214,14 @@ std::vector<Multiaddr> PeerBook::addresses_of(const PeerId& peer) const {
   std::vector<Multiaddr> list;
   for (const auto& [rank, address] : ranked) list.push_back(*address);
   return list;
+}
+
+std::string PeerBook::source_of(const PeerId& peer) const {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end()) return {};
+  const std::vector<Heard>& heard = at->second.heard;
+  const auto own = std::find_if(heard.begin(), heard.end(), [](const Heard& one) { return one.what.of_source; });
+  return own == heard.end() ? at->second.told.source : own->told.source;
 }
 
 void PeerBook::add_known_answers(std::vector<mdns::KnownAnswer>& answers, LinkNumber link, Time now) const {

@@ -7,6 +7,7 @@
 #include "wire/mdns.hpp"
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -52,6 +53,8 @@ class PeerBook {
   /// What was verified comes first; then whatever each source says, its second only behind everybody's first, and the own link's before
   /// others. None if the peer is not known.
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const;
+  /// The IP address of who said so: the peer's own host if that did, else whoever said it first. Empty if the peer is not known.
+  std::string source_of(const PeerId& peer) const;
 
   // Names, as questions and answers have them
 
@@ -105,7 +108,7 @@ class PeerBook {
 
   Random& random_;
   Entries peers_;
-  std::unordered_map<std::string, PeerId> names_;
+  std::map<std::string, PeerId> names_;  // anybody's, and no hash of theirs is good against whoever chooses them
   Time next_expiry_ = Time::max();
   Time next_refresh_ = Time::max();
 };

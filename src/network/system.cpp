@@ -2,6 +2,7 @@
 
 #include "network/tcp.hpp"
 #include "network/udp.hpp"
+#include "network/watch.hpp"
 
 #if __has_include(<malloc.h>)
 #include <malloc.h>
@@ -129,26 +130,21 @@ class ThreadPool final : public WorkerPool {
   std::optional<asio::thread_pool> threads_;
 };
 
-// Runs the loop until nothing is left to do. A thread that sleeps takes tens of microseconds to wake, as long as a peer on this machine or
-// link takes for much of what it answers. So where sleeps turn out to be short, the loop looks for more a while before it sleeps again;
-// where they don't, as on idle connections, it sleeps at once. Others who want the processor have it meanwhile.
+// Runs the loop until nothing is left to do.
 void run_until_done(asio::io_context& context) {
-  using std::chrono::steady_clock;
-  constexpr std::chrono::microseconds watch{200};        // as long as a peer takes to check a signature, sign, and answer
-  constexpr std::chrono::microseconds short_sleep{500};  // with what was done first after it
-  steady_clock::duration patience = watch;
-  steady_clock::time_point done = steady_clock::now();
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  Watch watch(now());
   while (!context.stopped()) {
     const bool worked = context.poll() > 0;
-    const steady_clock::time_point now = steady_clock::now();
+    const Time looked = now();
     if (worked) {
-      done = now;
-    } else if (now - done < patience) {
+      watch.worked(looked);
+    } else if (watch.goes_on(looked)) {
       std::this_thread::yield();
+      watch.yielded(looked, now());
     } else {
       context.run_one();
-      done = steady_clock::now();
-      patience = done - now < short_sleep ? watch : steady_clock::duration::zero();
+      watch.slept(looked, now());
     }
   }
 }

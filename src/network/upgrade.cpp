@@ -39,6 +39,7 @@ class Handshake {
   /// Reads more behind what there is.
   Awaitable<void> read() {
     const std::size_t size = received_.size();
+    received_.reserve(size + read_size);  // no more: there may be hundreds of these
     received_.resize(size + read_size);
     std::size_t count = 0;
     try {

@@ -10,7 +10,9 @@ namespace p2p {
 
 // A stream that follows a course.
 struct TaskCourse::Listener {
-  explicit Listener(const Loop& loop) : changed(loop) {}
+  Listener(const Loop& loop, TaskCourse& followed) : course(&followed), changed(loop) {}
+
+  TaskCourse* course;  // null when it was told
 
   Event changed;  // something to say, or the requester is gone
   bool gone = false;
@@ -36,26 +38,30 @@ bool TaskCourse::is_delivered() const {
                                   [this](const Listener* listener) { return listener->gone || listener->told_bytes == output.size(); });
 }
 
-Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course) {
-  TaskCourse::Listener listener(environment.loop);
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
+                       std::function<void()> told) {
+  TaskCourse::Listener listener(environment.loop, *course);
   const auto at = course->listeners_.insert(course->listeners_.end(), &listener);
   course->joined();
   TaskGroup watching(environment.loop);
-  watching.spawn(course->watch(environment, stream, listener));
-  bool told = false;
+  watching.spawn(TaskCourse::watch(environment, stream, listener));
+  bool complete = false;
   try {
     co_await course->tell(environment, keys, stream, listener);
-    told = true;
+    complete = true;
     stream.close_write();
   } catch (const boost::system::system_error& error) {
     environment.log.write(Logger::Level::info, "task " + course->task_id + " of " + stream.peer().text() + ": " + message_of(error));
   }
   course->listeners_.erase(at);
   course->delivered.notify();
-  if (!told) {
+  if (!complete) {
     if (course->listeners_.empty()) course->deserted(stream.connection_ended());
     stream.reset();
   }
+  listener.course = nullptr;
+  course.reset();  // which may be megabytes, and the requester takes its time
+  told();
   const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
   co_await watching.join();
   co_return !listener.said_more;
@@ -82,7 +88,7 @@ Awaitable<void> TaskCourse::watch(const Environment& environment, Stream& stream
   }
   listener.gone = true;
   listener.changed.notify();
-  delivered.notify();
+  if (listener.course != nullptr) listener.course->delivered.notify();
 }
 
 Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener) {

@@ -6,6 +6,7 @@
 #include "task/message.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -28,6 +29,8 @@ class TaskCourse {
   void enter_state(std::string name, std::optional<std::uint64_t> place = std::nullopt);
   /// There is something new to say.
   void changed();
+  /// Streams that follow it.
+  std::size_t followers() const noexcept { return listeners_.size(); }
   /// Everyone who follows knows all of the output.
   bool is_delivered() const;
 
@@ -41,9 +44,10 @@ class TaskCourse {
 
  private:
   struct Listener;
-  friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course);
+  friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
+                                std::function<void()> told);
   Awaitable<void> tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener);
-  Awaitable<void> watch(const Environment& environment, Stream& stream, Listener& listener);
+  static Awaitable<void> watch(const Environment& environment, Stream& stream, Listener& listener);
 
   std::size_t states_ = 0;  // how many there were
   std::list<Listener*> listeners_;
@@ -53,8 +57,9 @@ class TaskCourse {
 /// stream is reset. Throws when it was reset or lost its connection before.
 Awaitable<bool> ends_behind_task(const Environment& environment, Stream& stream);
 
-/// Tells `course` on the stream to its end, in messages signed with `keys`, and sees to it that the stream ends. False if the requester
-/// said more than its task, for which the stream is reset.
-Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course);
+/// Tells `course` on the stream to its end, in messages signed with `keys`, calls `told`, and sees to it that the stream ends; by then it
+/// has let go of the course. False if the requester said more than its task, for which the stream is reset.
+Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
+                       std::function<void()> told);
 
 }  // namespace p2p

@@ -25,6 +25,7 @@ struct Handler {
   std::string text;  // of a key or string that comes in parts
   std::size_t keys = 0;
   std::size_t values = 0;
+  std::size_t pairs = 0;
   const char* problem = nullptr;
 
   bool refuse(const char* reason, ErrorCode& error) {
@@ -38,7 +39,9 @@ struct Handler {
   bool on_document_begin(ErrorCode&) { return true; }
   bool on_document_end(ErrorCode&) { return true; }
   bool on_object_begin(ErrorCode& error) { return count(error); }
-  bool on_object_end(std::size_t count, ErrorCode&) {
+  bool on_object_end(std::size_t count, ErrorCode& error) {
+    pairs += count * count;  // the library's table for them has a hash that anybody can foresee
+    if (pairs > limits::json_pairs) return refuse("its objects have too many members", error);
     stack.push_object(count);
     return true;
   }

@@ -76,13 +76,18 @@ class Provider::Job final : public TaskCourse, public TaskRun {
     outcome.recipient = peer.text();
     outcome.task_sha256 = std::move(sha256);
   }
-  ~Job() override { provider_.held_ -= held_; }
+  ~Job() override {
+    const auto all = provider_.held_by_.find(requester_);
+    if (all != provider_.held_by_.end() && (all->second -= held_) == 0) provider_.held_by_.erase(all);
+    provider_.held_ -= held_;
+  }
 
   /// What it takes before it has run.
   std::size_t memory() const { return sizeof(Job) + task_envelope.size() + memory_of(task_.input); }
   void hold(std::size_t bytes) {
     held_ += bytes;
     provider_.held_ += bytes;
+    provider_.held_by_[requester_] += bytes;
   }
 
   const Task& task() const override { return task_; }
@@ -100,7 +105,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
     const std::size_t taken = 2 * text.size();  // it stands in the result again
-    if (!provider_.has_memory(taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
+    if (!provider_.has_memory(requester_, taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
     hold(taken);
     output += text;
     changed();
@@ -156,7 +161,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   Timer linger_;
 };
 
-// A stream on which nobody waits for anything: its task has not come yet, or was refused.
+// A stream on which nobody waits for anything: its task has not come yet, or was refused, or has its result.
 class Provider::Idle {
  public:
   Idle(Provider& provider, Stream& stream) : provider_(provider), stream_(stream), list_(&provider.idle_[stream.peer()]) {
@@ -233,6 +238,12 @@ std::vector<Offer> Provider::offers() const {
   return offers;
 }
 
+bool Provider::has_memory(const PeerId& requester, std::size_t bytes) const {
+  const std::size_t share = limits::memory_share(agent_.options().memory());
+  const auto own = held_by_.find(requester);
+  return held_ + bytes <= share && (own == held_by_.end() ? 0 : own->second) + bytes <= share / 2;
+}
+
 std::size_t Provider::slots(const Lane& lane) const { return options_.slots.value_or(lane.executor.slots()); }
 
 std::uint64_t Provider::retry_after_ms(const Lane& lane) const {
@@ -305,11 +316,15 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     if (const auto job = jobs_.find(key); job != jobs_.end()) {
       known = &job->second->outcome.task_sha256;
       if (*known == sha256) course = job->second;
+      if (course && course->followers() >= limits::task_followers) {
+        course.reset();
+        why = TaskError{"busy", "too many streams follow this task already", retry_after_ms(job->second->lane)};
+      }
     } else if (const ResultMemory::Kept* const kept = memory_.find(key, environment_.clock.now())) {
       known = &kept->task_sha256;
       if (*known == sha256) course = course_again(*parsed.task, kept->envelope);
     }
-    if (!course) {
+    if (!course && !why) {
       Route route = this->route(*parsed.task, size);
       if (!is_for(*parsed.task, agent_.id())) {
         why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id().text(), {}};
@@ -332,7 +347,8 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   envelope = Bytes();
   memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
   if (course) {
-    if (!co_await follow(environment_, agent_.identity(), stream, std::move(course))) ++refused_;
+    const std::function<void()> told = [&] { idle.emplace(*this, stream); };
+    if (!co_await follow(environment_, agent_.identity(), stream, std::move(course), told)) ++refused_;
   } else {
     co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
     idle.emplace(*this, stream);
@@ -437,7 +453,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
   const std::size_t memory = job.memory();
-  if (!has_memory(memory)) {
+  if (!has_memory(job.requester(), memory)) {
     return TaskError{"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms(lane)};
   }
   if (lane.running >= slots(lane)) {

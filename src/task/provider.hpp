@@ -97,7 +97,8 @@ class Provider {
   Awaitable<Bytes> seal(TaskResult& result);
   void forget(const Job& job);
   bool may_ask(const PeerId& peer) const { return !options_.may_ask || options_.may_ask(peer); }
-  bool has_memory(std::size_t bytes) const { return held_ + bytes <= limits::memory_share(agent_.options().max_memory); }
+  /// For tasks of this requester, who never has more than half of it.
+  bool has_memory(const PeerId& requester, std::size_t bytes) const;
   std::size_t slots(const Lane& lane) const;
   std::uint64_t retry_after_ms(const Lane& lane) const;
   void report(const PeerId& requester, const TaskResult& result, bool lost) const;
@@ -112,6 +113,7 @@ class Provider {
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
   std::size_t held_ = 0;                     // bytes of memory that tasks and their output take
+  std::map<PeerId, std::size_t> held_by_;    // of these, those of each requester
   std::uint64_t promised_ = 0;               // bytes of the receipts of what is not answered yet, at most
   std::size_t serving_ = 0;                  // task streams that are open
   std::map<PeerId, std::list<Idle*>> idle_;  // of these, by requester and in the order in which they came

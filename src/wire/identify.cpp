@@ -13,6 +13,14 @@ bool printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
+// For people: nothing says in which encoding it is, or that it is in one at all.
+std::string legible(std::string text) {
+  text.resize(std::min(text.size(), limits::agent_version));
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < 0x20 || c >= 0x7f; }, '?');
+  return text;
+}
+
 }  // namespace
 
 Bytes Identify::encode() const {
@@ -50,10 +58,17 @@ Result<void> Identify::merge(ByteView protobuf) {
   if (message.has_observed_addr()) {
     if (const Result<Multiaddr> address = Multiaddr::from_bytes(as_bytes(message.observed_addr()))) observed_addr = *address;
   }
-  if (message.has_protocol_version()) protocol_version = message.protocol_version().substr(0, limits::agent_version);
-  if (message.has_agent_version()) agent_version = message.agent_version().substr(0, limits::agent_version);
+  if (message.has_protocol_version()) protocol_version = legible(message.protocol_version());
+  if (message.has_agent_version()) agent_version = legible(message.agent_version());
   if (message.has_signed_peer_record()) signed_peer_record = to_bytes(message.signed_peer_record());
   return {};
+}
+
+std::size_t Identify::memory() const noexcept {
+  std::size_t sum = protocol_version.capacity() + agent_version.capacity() + signed_peer_record.capacity();
+  for (const Multiaddr& address : listen_addrs) sum += sizeof address + address.bytes().size();
+  for (const std::string& protocol : protocols) sum += sizeof protocol + protocol.capacity();
+  return sum;
 }
 
 void Identify::replace(Identify said) {

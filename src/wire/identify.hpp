@@ -24,7 +24,7 @@ struct Identify {
   std::vector<Multiaddr> listen_addrs;
   std::vector<std::string> protocols;
   std::optional<Multiaddr> observed_addr;  ///< the receiver as the sender sees it
-  std::string protocol_version;
+  std::string protocol_version;            ///< as agent_version, printable ASCII when it was merged: `?` stands for all else
   std::string agent_version;
   Bytes signed_peer_record;  ///< an envelope, not interpreted
 
@@ -35,6 +35,8 @@ struct Identify {
   Result<void> merge(ByteView protobuf);
   /// Takes over each field that a later message (a push) has, lists as a whole.
   void replace(Identify said);
+  /// Bytes that it holds, about.
+  std::size_t memory() const noexcept;
 };
 
 }  // namespace p2p

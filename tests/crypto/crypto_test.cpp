@@ -29,13 +29,6 @@ TEST(Sha256, AgreesWithFips180) {
 
 TEST(Sha256, OfPartsIsThatOfTheWhole) { EXPECT_EQ(sha256({as_bytes("a"), {}, as_bytes("bc")}), sha256(as_bytes("abc"))); }
 
-TEST(Secrets, AreEqualOrNot) {
-  EXPECT_TRUE(equal_secret({}, {}));
-  EXPECT_TRUE(equal_secret(hex("0102"), hex("0102")));
-  EXPECT_FALSE(equal_secret(hex("0102"), hex("0103")));
-  EXPECT_FALSE(equal_secret(hex("0102"), hex("01")));
-}
-
 TEST(Secrets, AreZeroOnceWiped) {
   Bytes secret = hex("010203");
   wipe(secret);

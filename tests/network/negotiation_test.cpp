@@ -1,4 +1,5 @@
 #include "base/limits.hpp"
+#include "network/ping.hpp"
 #include "support/each_muxer.hpp"
 #include "support/heap.hpp"
 #include "support/raw_peer.hpp"
@@ -63,6 +64,65 @@ TEST_P(Negotiation, TakesAnAgreementThatComesByteByByte) {
     while (heard.size() < 5) heard += as_text(co_await stream.read());
     EXPECT_EQ(heard, "hello");
     co_await answering.join();
+  });
+}
+
+// All in one flight: those that have said what they are for are not held up by one another.
+TEST_P(Negotiation, TakesMoreStreamsAtOnceThanMayBeUndecided) {
+  SimNetwork network;
+  SimAgent listener(network, listening({GetParam()}));
+  SimAgent dialer(network, looking({GetParam()}));
+  listener.agent.handle(greeting_protocol, [](Stream stream) -> Awaitable<void> {
+    Stream served = std::move(stream);
+    co_await served.write(as_bytes("hello"));
+    co_await served.finish(seconds(1));
+  });
+  network.run({&listener, &dialer}, [&]() -> Awaitable<void> {
+    co_await dialer.agent.connect(listener.agent.addresses());
+    co_await dialer.agent.identify(listener.agent.id());
+    std::vector<Stream> streams;
+    for (std::size_t i = 0; i < limits::negotiating_streams + 100; ++i) {
+      streams.push_back(dialer.agent.open_stream_lazily(listener.agent.id(), greeting_protocol));
+    }
+    for (Stream& stream : streams) {
+      std::string heard;
+      while (heard.size() < 5) heard += as_text(co_await stream.read());
+      EXPECT_EQ(heard, "hello");
+    }
+  });
+}
+
+TEST_P(Negotiation, DropsTheLastOfTooManyStreamsThatAreUndecided) {
+  SimNetwork network;
+  SimAgent listener(network, listening({GetParam()}));
+  RawPeer raw(network, GetParam());
+  network.run({&listener}, [&]() -> Awaitable<void> {
+    co_await raw.dial(listener.agent.addresses().front());
+    Bytes header;
+    multistream::put_message(header, multistream::header);
+    std::vector<StreamId> opened;
+    for (std::size_t i = 0; i < limits::negotiating_streams; ++i) {
+      opened.push_back(raw.session().open().value());
+      raw.session().send(opened.back(), header);
+    }
+    co_await raw.send_sealed({});
+    co_await pause(network, milliseconds(1));
+    std::set<StreamId> surplus;
+    for (int i = 0; i < 20; ++i) {
+      const StreamId stream = raw.session().open().value();
+      raw.session().send(stream, header);
+      surplus.insert(stream);
+    }
+    co_await raw.send_sealed({});
+    EXPECT_EQ(co_await raw.resets(surplus.size()), surplus);
+    // The first ones go on.
+    Bytes proposal;
+    multistream::put_message(proposal, ping_protocol);
+    raw.session().send(opened.front(), proposal);
+    co_await raw.send_sealed({});
+    Bytes agreed = header;
+    append(agreed, proposal);
+    EXPECT_EQ(co_await raw.stream_with(agreed), opened.front());
   });
 }
 

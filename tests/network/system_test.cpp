@@ -25,18 +25,16 @@ TEST(System, RunsWorkOnAnotherThreadAndThrowsWhatItThrows) {
   EXPECT_EQ(message, "not this");
 }
 
-// Its loop watches for more after what comes fast, and does not while it waits.
+// That it doesn't look for work all the time.
 TEST(System, SleepsWhileItWaits) {
   const auto processor_time = [] { return std::chrono::duration<double>(static_cast<double>(std::clock()) / CLOCKS_PER_SEC); };
   System system;
   const auto before = processor_time();
   system.run([&]() -> Awaitable<void> {
     const Environment& environment = system.environment();
-    for (int i = 0; i < 50; ++i) {
-      co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + std::chrono::milliseconds(10));
-    }
+    co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + std::chrono::milliseconds(500));
   }());
-  EXPECT_LT(processor_time() - before, std::chrono::milliseconds(100));  // of half a second
+  EXPECT_LT(processor_time() - before, std::chrono::milliseconds(100));
 }
 
 TEST(System, LogsNothingUnlessToldWhere) {

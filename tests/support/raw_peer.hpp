@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,6 +65,11 @@ class RawPeer {
       co_await read();
     }
   }
+  /// Until so many streams have been reset; which ones.
+  Awaitable<std::set<StreamId>> resets(std::size_t count) {
+    while (reset_.size() < count) co_await read();
+    co_return reset_;
+  }
   /// Says again on each stream what comes there, a proposal too, which makes it an agreement, and closes none. Throws closed at the end.
   Awaitable<void> echo_everything() {
     while (true) {
@@ -102,6 +108,7 @@ class RawPeer {
     ByteView rest = plaintext_;
     while (const std::optional<MuxEvent> event = session_->next(rest).value()) {
       if (event->kind == MuxEvent::Kind::data) append(received_[event->stream], event->data);
+      if (event->kind == MuxEvent::Kind::reset) reset_.insert(event->stream);
     }
     plaintext_.erase(plaintext_.begin(), plaintext_.end() - static_cast<std::ptrdiff_t>(rest.size()));
   }
@@ -115,6 +122,7 @@ class RawPeer {
   Bytes input_;
   Bytes plaintext_;
   std::map<StreamId, Bytes> received_;
+  std::set<StreamId> reset_;
 };
 
 }  // namespace p2p::test

@@ -274,6 +274,54 @@ TEST_P(Tasks, FindAPlaceHoweverManyStreamsOthersKeepOpen) {
   });
 }
 
+// Nor when these have had their results and are not closed.
+TEST_P(Tasks, FindAPlaceHoweverManyStreamsAreKeptOpenBehindTheirResults) {
+  serve();
+  std::vector<std::unique_ptr<SimAgent>> crowd;
+  for (std::size_t i = 0; i <= limits::task_streams / (limits::streams_outbound - 1); ++i) {
+    crowd.push_back(std::make_unique<SimAgent>(network, looking({GetParam()})));
+  }
+  with_connection([&]() -> Awaitable<void> {
+    std::vector<Stream> streams;
+    for (const auto& one : crowd) {
+      one->agent.start();
+      co_await one->agent.connect(provider_host.agent.addresses());
+      const Bytes envelope = seal_message(one->agent.identity(), MessageKind::task, task().to_json());
+      for (std::size_t i = 1; i < limits::streams_outbound; ++i) {
+        streams.push_back(co_await one->agent.open_stream(peer(), std::string(task_protocol)));
+        co_await write_frame(streams.back(), envelope);
+        EXPECT_TRUE(co_await read_frame(streams.back(), limits::task_frame));
+      }
+    }
+    EXPECT_GT(streams.size(), limits::task_streams);
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_EQ(answer.result.status, Status::completed);
+    streams.clear();
+    for (const auto& one : crowd) co_await one->agent.stop();
+  });
+}
+
+TEST_P(Tasks, AreFollowedOnSoManyStreamsAtOnce) {
+  serve({.delay = seconds(5)});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+    std::vector<Stream> streams;
+    for (std::size_t i = 0; i < limits::task_followers; ++i) {
+      streams.push_back(co_await requester.agent.open_stream(peer(), std::string(task_protocol)));
+      co_await write_frame(streams.back(), envelope);
+    }
+    co_await pause(milliseconds(10));
+    const std::optional<Bytes> surplus = co_await exchange(envelope);
+    const TaskResult refused = parse_result(open_message(*surplus, peer()).value().payload).value();
+    EXPECT_EQ(refused.error->code, "busy");
+    EXPECT_GT(refused.error->retry_after_ms.value_or(0), 0U);
+    for (Stream& stream : streams) {
+      const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
+      EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().status, Status::completed);
+    }
+  });
+}
+
 TEST_P(Tasks, AreRejectedWithTheRightCode) {
   serve();
   with_connection([&]() -> Awaitable<void> {

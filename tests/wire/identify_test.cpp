@@ -204,6 +204,16 @@ TEST(Identify, KeepsListsUpToTheirLimits) {
   EXPECT_EQ(known.protocols, many.protocols);
 }
 
+TEST(Identify, KeepsOfTextWhatCanBeShownAnywhere) {
+  Bytes message = field(6,
+                        "\x9b"
+                        "2J\x1b]0;\xc3\xa9 v1\x7f");
+  append(message, field(5, std::string_view("\0/2", 3)));
+  const Identify known = read(message);
+  EXPECT_EQ(known.agent_version, "?2J?]0;\?\? v1?");
+  EXPECT_EQ(known.protocol_version, "?/2");
+}
+
 TEST(Identify, KeepsTextUpToItsLimit) {
   Identify longest;
   longest.protocols.emplace_back(limits::protocol_name, 'p');

@@ -1,0 +1,100 @@
+#include "cli/queue.hpp"
+
+#include <gtest/gtest.h>
+
+namespace p2p::cli {
+namespace {
+
+/// Peers whose sources the test chooses.
+class Queues : public testing::Test {
+ protected:
+  PeerId named_by(const std::string& source) {
+    const PeerId peer =
+        KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{static_cast<std::uint8_t>(made_), static_cast<std::uint8_t>(made_ >> 8)})
+            .peer_id();
+    ++made_;
+    sources[peer] = source;
+    queue.add(peer);
+    return peer;
+  }
+  std::size_t ask_all() {
+    std::size_t count = 0;
+    while (queue.next()) ++count;
+    return count;
+  }
+
+  std::map<PeerId, std::string> sources;
+  Queue queue{[this](const PeerId& peer) { return sources[peer]; }};
+
+ private:
+  unsigned made_ = 0;
+};
+
+TEST_F(Queues, GiveEachPeerAPlaceOnceInTheOrderInWhichTheyCame) {
+  const PeerId first = named_by("a");
+  const PeerId second = named_by("a");
+  queue.add(first);
+  EXPECT_EQ(queue.next(), first);
+  queue.add(first);
+  EXPECT_EQ(queue.next(), second);
+  EXPECT_EQ(queue.next(), std::nullopt);
+  EXPECT_EQ(queue.asking(), 2U);
+  queue.done(first, true);
+  queue.done(second, false);
+  EXPECT_EQ(queue.asking(), 0U);
+  queue.add(second);
+  EXPECT_EQ(queue.next(), std::nullopt);
+  queue.add(first);
+  EXPECT_EQ(queue.next(), first);
+}
+
+TEST_F(Queues, HoldUpNobodyForWhoeverNamesMany) {
+  std::vector<PeerId> made_up;
+  for (int i = 0; i < 200; ++i) made_up.push_back(named_by("flooder"));
+  const PeerId honest = named_by("honest");
+  for (std::size_t i = 0; i < Queue::most_of_source; ++i) EXPECT_EQ(queue.next(), made_up[i]);
+  EXPECT_EQ(queue.next(), honest);
+  EXPECT_EQ(queue.next(), std::nullopt);
+  queue.done(made_up[3], false);
+  EXPECT_EQ(queue.next(), made_up[Queue::most_of_source]);
+  EXPECT_EQ(queue.next(), std::nullopt);
+}
+
+TEST_F(Queues, HoldUpNobodyWhomAFlooderNamedFirst) {
+  for (int i = 0; i < 200; ++i) named_by("flooder");
+  const PeerId honest = named_by("flooder");
+  EXPECT_EQ(ask_all(), Queue::most_of_source);
+  sources[honest] = "its own host";
+  EXPECT_EQ(queue.next(), honest);
+}
+
+TEST_F(Queues, HaveSoManyPlaces) {
+  for (int source = 0; source < 10; ++source) {
+    for (std::size_t i = 0; i < Queue::most_of_source; ++i) named_by(std::to_string(source));
+  }
+  EXPECT_EQ(ask_all(), Queue::most);
+}
+
+TEST_F(Queues, ThatAreFullLoseWhatTheLargestSourceNamedLast) {
+  const PeerId honest = named_by("honest");
+  PeerId last_kept;
+  for (std::size_t i = 0; i + 1 < Queue::most_waiting; ++i) last_kept = named_by("flooder");
+  const PeerId one_more = named_by("flooder");
+  const PeerId late = named_by("also honest");
+  std::vector<PeerId> asked;
+  while (const std::optional<PeerId> peer = queue.next()) {
+    asked.push_back(*peer);
+    queue.done(*peer, false);
+  }
+  EXPECT_EQ(asked.size(), Queue::most_waiting);
+  const auto was_asked = [&](const PeerId& peer) { return std::find(asked.begin(), asked.end(), peer) != asked.end(); };
+  EXPECT_TRUE(was_asked(honest));
+  EXPECT_TRUE(was_asked(late));
+  EXPECT_FALSE(was_asked(one_more));
+  EXPECT_FALSE(was_asked(last_kept));
+  queue.add(one_more);  // which may come again
+  EXPECT_EQ(queue.next(), one_more);
+}
+
+}  // namespace
+}  // namespace p2p::cli
