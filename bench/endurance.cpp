@@ -231,11 +231,11 @@ class Life {
     } catch (const std::exception& error) {
       problem = error.what();
     }
-    failed(problem);
+    failed(problem, dropped_ && kind != &Life::broken);
   }
 
-  void failed(const std::string& problem) {
-    if (dropped_ || provider_life_ % 2 == 0 || provider_life_ != place_.life()) {
+  void failed(const std::string& problem, bool provoked = false) {
+    if (provoked || provider_life_ % 2 == 0 || provider_life_ != place_.life()) {
       ++world_.counts.provoked;
     } else {
       complain(world_.counts, problem);
@@ -372,7 +372,7 @@ class Life {
     expect_error(answer, model ? "unsupported_model" : "unsupported_task_type");
   }
   Awaitable<void> cancelled() { return reset_after(milliseconds(dice_() % 40)); }
-  /// The connection breaks while the task runs, which goes on; the task is sent again over another one.
+  /// The connection is closed while the task runs, which is cancelled by that; the task is sent again over another one.
   Awaitable<void> broken() {
     Retries retries;
     retries.times = 3;

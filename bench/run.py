@@ -190,7 +190,8 @@ class Ours(Implementation):
 
     def serve(self, *options):
         many = max(SCALE_HELD) + 100
-        limits = ["--max-connections", many, "--max-connections-per-address", many]
+        # Memory for 64 prompts of 1 MiB with their outputs, all of one requester.
+        limits = ["--max-connections", many, "--max-connections-per-address", many, "--max-memory", "2G"]
         return [self.program, "serve", "--json", "--no-mdns", "--perf", "--quiet", "--listen", "/ip4/127.0.0.1/tcp/0", *limits, *options]
 
     def announce(self):

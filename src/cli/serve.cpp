@@ -11,6 +11,7 @@
 #include <boost/json/array.hpp>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 
 namespace p2p::cli {
 namespace {
@@ -40,8 +41,11 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
 crypto::SecretText openai_key(const ServeOptions& options) {
   const auto trimmed = [](std::string_view key) { return key.substr(0, key.find_last_not_of("\r ") + 1); };
   if (options.openai_key_file.empty()) {
-    const char* const given = std::getenv("OPENAI_API_KEY");
-    return given == nullptr ? crypto::SecretText() : crypto::SecretText(trimmed(given));
+    char* const given = std::getenv("OPENAI_API_KEY");
+    if (given == nullptr) return {};
+    crypto::SecretText key(trimmed(given));
+    crypto::wipe({reinterpret_cast<std::uint8_t*>(given), std::strlen(given)});
+    return key;
   }
   Bytes file = read_file(options.openai_key_file, limits::key_file);
   const std::string_view line = as_text(file).substr(0, as_text(file).find('\n'));

@@ -81,6 +81,7 @@ class Course {
 
   void run(std::optional<Fault> fault) {
     network.next_fault = fault;
+    if (fault) kind = fault->kind;
     network.run({&requester, &host}, [this, fault]() -> Awaitable<void> {
       started = network.clock().now();
       Timer enough = network.clock().schedule(started + exchange.tried, [this] { tried = carried(); });
@@ -180,13 +181,21 @@ class Course {
     requester.agent.disconnect(host.agent.id());
   }
 
+  // Until both ends know that something is wrong with their connection.
+  Duration patience() const {
+    const Duration silence = limits::alive_in_use + limits::alive_answer;
+    if (kind == Fault::Kind::stall) return silence;
+    if (kind == Fault::Kind::corrupt) return std::max<Duration>(silence, limits::record);  // what was changed may be a length
+    return {};
+  }
+
   Awaitable<void> expect_nothing_held() {
     const Duration slack = 20 * (exchange.latency + exchange.gathering);
     co_await pass_until(network.clock().now() + slack);
-    // Whatever became of the connection, its ends know when they have heard nothing for that long.
-    const Time noticed =
-        network.faulted.value_or(started) + std::max<Duration>(limits::alive_in_use + limits::alive_answer, limits::record);
-    const Time due = first.answer ? started + exchange.delay : std::max(noticed, started + limits::handshake);
+    const Time noticed = network.faulted.value_or(started) + patience();
+    const Time due = first.answer                     ? started + exchange.delay
+                     : patience() == Duration::zero() ? noticed
+                                                      : std::max(noticed, started + limits::handshake);
     EXPECT_LE(ended, due + slack) << "the requester waits for too long";
     // A result or a cancellation frees the slot at once.
     const Time free_by = network.faulted ? std::max(ended, noticed) + exchange.linger : ended;
@@ -222,6 +231,7 @@ class Course {
   Time started{};
   Time ended{};
   Timer hangs;
+  std::optional<Fault::Kind> kind;
   Attempt first;
 };
 
@@ -232,7 +242,7 @@ constexpr milliseconds longer{20'000};  // than it takes to notice that somebody
 
 // Three go through each byte over each muxer: who returns and who stays away, with each fault; who returns to a lingering task, cut.
 std::vector<Exchange> exchanges() {
-  const Exchange returns{.name = "Returns", .from_the_first_byte = false, .returns = true, .delay = brief, .cut_step = 1, .step = 1};
+  const Exchange returns{.name = "Returns", .from_the_first_byte = true, .returns = true, .delay = brief, .cut_step = 1, .step = 1};
   const Exchange away{.name = "StaysAway", .from_the_first_byte = true, .returns = false, .delay = longer, .cut_step = 1, .step = 1};
 
   Exchange lingering = returns;

@@ -24,6 +24,14 @@ MUXERS = {"rust": ["yamux", "mplex"], "go": ["yamux"], "js": ["yamux", "mplex"]}
 STEPS = ["identify", "ping", "info", "task", "stream", "tampered", "echo"]
 COURSE = ["cancel", "codes", "conflict", "retry", "deadline"]
 RUN_COURSE = ["cancel", "codes", "busy", "break", "deadline"]
+# What `bench` is asked for, and the member that it answers with.
+MEASURES = {
+    "pings": (["--pings", "5"], "ping_ms"),
+    "tasks": (["--tasks", "203"], "task_seq_ms"),
+    "at once": (["--total", "20", "--concurrency", "4"], "task_conc"),
+    "connections": (["--connections", "6", "--parallel", "2"], "connect_ms"),
+    "bulk": (["--bulk", "1"], "bulk_down"),
+}
 DISCOVERIES = ["ours finds it", "it finds ours", "run finds it"]
 
 # Each with the status that it comes with, and the exit code of `p2p-agent run`. The last is one that the protocol doesn't have.
@@ -310,7 +318,7 @@ class Row:
 
     @property
     def kind(self):
-        """Its table: a peer's name for connections, or course, lies, mdns."""
+        """Its table: a peer's name for connections, or course, lies, bench, mdns."""
         return self.name.split()[0]
 
     def attempt(self, unusable):
@@ -401,6 +409,27 @@ def program_dials(ours, listener, muxer):
                 except Problem as problem:
                     record(step.__name__, problem)
             server.expect("task", END_WAIT, count=2, status="completed")
+            server.stop()
+
+    return run
+
+
+def measures(bench, listener, muxer):
+    """`bench` against a peer that serves /perf/1.0.0 as well."""
+
+    def run(record):
+        with Process(listener) as server:
+            address = server.expect("listening", START_WAIT)["addrs"][0]
+            for measure, (options, member) in MEASURES.items():
+                try:
+                    with Process([*bench, address, "--muxer", muxer, *options]) as client:
+                        event = client.expect("bench", STEP_WAIT)
+                        client.finish()
+                    check(event.get("muxer") == muxer, f"the muxer is {event.get('muxer')}")
+                    check(member in event, f"{member} is missing in {event}")
+                    record(measure, None)
+                except Problem as problem:
+                    record(measure, problem)
             server.stop()
 
     return run
@@ -520,6 +549,17 @@ def rows_of_connections(ours):
             program = [ours.program, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"]
             yield Row(f"{group} {peer} dials p2p-agent", STEPS[:-1], [peer], dial([theirs], program, STEPS[:-1], muxer, pieces=1))
             yield Row(f"{group} p2p-agent dials", ["ping", "task", "stream"], [peer], program_dials(ours, [theirs, "serve", *options], muxer))
+
+
+def rows_of_measures(ours):
+    for peer, muxers in MUXERS.items():
+        theirs = peer_of(peer)
+        for muxer in muxers:
+            options = [*muxer_options(muxer), "--perf"]
+            program = [ours.program, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--perf"]
+            group = f"bench {peer} {muxer}"
+            yield Row(f"{group} p2p-agent measures it", list(MEASURES), [peer], measures([ours.program, "bench", "--json"], [theirs, "serve", *options], muxer))
+            yield Row(f"{group} it measures p2p-agent", list(MEASURES), [peer], measures([theirs, "bench"], program, muxer))
 
 
 # ---- discovery, in network namespaces
@@ -732,6 +772,7 @@ def report(rows):
     table("connections", STEPS, of(*MUXERS))
     table("the course of a task", [*COURSE, *(c for c in RUN_COURSE if c not in COURSE)], of("course"))
     table("lies", list(LIES), of("lies"))
+    table("bench", list(MEASURES), of("bench"))
     table("discovery", DISCOVERIES, of("mdns"))
     table("a language model", MODEL_STEPS, of("model"))
     counts = {"✓": 0, "✗": 0, "–": 0}
@@ -763,7 +804,7 @@ def main():
 
     ours = Ours((options.agent or RELEASE / "interop_agent").resolve())
     namespaces = Namespaces()
-    rows = [*rows_of_connections(ours), *rows_of_courses(ours), *rows_of_discovery(ours, namespaces)]
+    rows = [*rows_of_connections(ours), *rows_of_courses(ours), *rows_of_measures(ours), *rows_of_discovery(ours, namespaces)]
     rows.append(Row("model behind p2p-agent", MODEL_STEPS, [], model_answers(ours)))
     if options.only:
         rows = [row for row in rows if any(set(words.split()) <= set(row.name.split()) for words in options.only)]

@@ -55,6 +55,29 @@ TEST_P(Life, OfAPeerThatIsGoneEndsWithinSixSecondsWhileAStreamWaitsForIt) {
   });
 }
 
+// What this machine takes into its own buffers says nothing of the peer.
+TEST_P(Life, OfAPeerThatIsGoneEndsWithinSixSecondsHoweverMuchIsWrittenToIt) {
+  with_connection([&]() -> Awaitable<void> {
+    Stream stream = co_await a.agent.open_stream(b.agent.id(), silent_protocol);
+    b.host.unplug();
+    const Time unplugged = network.clock().now();
+    TaskGroup writing(network.loop());
+    const auto write = [&]() -> Awaitable<void> {
+      try {
+        while (true) {
+          co_await stream.write(Bytes(64 * 1024));
+          co_await pass(seconds(2));
+        }
+      } catch (const boost::system::system_error&) {
+      }
+    };
+    writing.spawn(write());
+    co_await gone.wait();
+    EXPECT_LE(ended - unplugged, limits::alive_in_use + limits::alive_answer);
+    co_await writing.join();
+  });
+}
+
 TEST_P(Life, OfAPeerThatIsGoneEndsWithoutAnyStreamAsWell) {
   with_connection([&]() -> Awaitable<void> {
     co_await pass(minutes(1));

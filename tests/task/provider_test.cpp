@@ -301,6 +301,23 @@ TEST_P(Tasks, FindAPlaceHoweverManyStreamsAreKeptOpenBehindTheirResults) {
   });
 }
 
+TEST_P(Tasks, OfARequesterThatDoesNotReadGiveTheirSlotBack) {
+  serve({milliseconds(640), 64}, {.slots = 1});
+  with_connection([&]() -> Awaitable<void> {
+    Task large = task(std::string(2 * 1024 * 1024, 'x'));
+    large.stream = true;
+    const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, large.to_json());
+    Stream unread = co_await requester.agent.open_stream(peer(), std::string(task_protocol));
+    co_await write_frame(unread, envelope);
+    co_await pause(seconds(1));
+    EXPECT_EQ(provider->running(), 1U);
+    co_await pause(limits::message_wait);
+    EXPECT_EQ(provider->running(), 0U);
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_EQ(answer.result.status, Status::completed);
+  });
+}
+
 TEST_P(Tasks, AreFollowedOnSoManyStreamsAtOnce) {
   serve({.delay = seconds(5)});
   with_connection([&]() -> Awaitable<void> {
