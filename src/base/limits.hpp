@@ -65,7 +65,7 @@ inline constexpr seconds close_flush{2};                 // for what is still to
 
 // Memory
 inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise
-inline constexpr std::size_t memory_least = 64 * 1024 * 1024;  // bytes that it takes to work on the largest tasks
+inline constexpr std::size_t memory_least = 96 * 1024 * 1024;  // bytes that it takes to work on the largest tasks
 /// For connections, and as much for tasks; the rest is for the work on both.
 constexpr std::size_t memory_share(std::size_t all) { return all / 8 * 3; }
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
@@ -113,10 +113,10 @@ inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the 
 inline constexpr std::size_t info_frame = 64 * 1024;
 inline constexpr std::size_t update_text = 64 * 1024;  // bytes of text in one update
 inline constexpr std::size_t json_depth = 32;
-inline constexpr std::size_t task_followers = 16;       // streams on which one task is asked for at once
-inline constexpr std::size_t json_values = 256 * 1024;  // in one message; each takes more memory than text
-inline constexpr std::size_t json_pairs = 4096 * 4096;  // of members of one object, summed up over all objects of a message
-inline constexpr std::size_t task_type = 64;            // characters
+inline constexpr std::size_t task_followers = 16;             // streams on which one task is asked for at once
+inline constexpr std::size_t json_values = 256 * 1024;        // in one message; each takes more memory than text
+inline constexpr std::size_t json_comparisons = 4096 * 4096;  // of names in one object at worst, 64 bytes each, in all of a message
+inline constexpr std::size_t task_type = 64;                  // characters
 inline constexpr std::uint64_t timeout_ms_max = 86'400'000;
 inline constexpr std::uint64_t linger_ms_max = 60'000;
 inline constexpr seconds task_wait{30};                // for the task on a stream opened for one

@@ -282,8 +282,9 @@ class Bench {
     session_.console().event({{"event", "held"}, {"n", count}});
     session_.console().line(std::to_string(count) + " connections held, until standard input ends");
     if (options_.total) {
-      co_await measure_concurrent_tasks(*options_.total,
-                                        {held.begin(), held.begin() + std::min<std::ptrdiff_t>(std::ssize(held), held_with_tasks)});
+      std::vector<Dialler*> asked = held;
+      asked.resize(std::min<std::size_t>(asked.size(), held_with_tasks));
+      co_await measure_concurrent_tasks(*options_.total, std::move(asked));
       tell_report();
     }
     co_await end_of_input();

@@ -80,6 +80,7 @@ Exit survey(const SurveyOptions& options, const std::function<Awaitable<void>(Se
     } catch (const boost::system::system_error&) {
       interrupted = std::current_exception();
     }
+    survey.stop();
     session.agent().close();
     co_await survey.join();
     if (interrupted) std::rethrow_exception(interrupted);

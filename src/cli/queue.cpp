@@ -10,24 +10,39 @@ void Queue::add(const PeerId& peer) {
   if (waiting_.size() > most_waiting) make_room();
 }
 
-// The last one of the source that has most.
+// Of those who name the peer, whoever has least of what is shared.
+std::string Queue::least_of(const PeerId& peer, Shares& shares) const {
+  std::vector<std::string> sources = sources_of_(peer);
+  if (sources.empty()) return {};
+  return *std::min_element(sources.begin(), sources.end(),
+                           [&](const std::string& a, const std::string& b) { return shares[a] < shares[b]; });
+}
+
+// The last one of whoever has most.
 void Queue::make_room() {
-  std::map<std::string, std::size_t> share;
-  for (const PeerId& peer : waiting_) ++share[source_of_(peer)];
-  const auto largest = std::max_element(share.begin(), share.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const auto last =
-      std::find_if(waiting_.rbegin(), waiting_.rend(), [&](const PeerId& peer) { return source_of_(peer) == largest->first; });
+  Shares shares;
+  for (const PeerId& peer : waiting_) {
+    for (const std::string& source : sources_of_(peer)) ++shares[source];
+  }
+  auto last = waiting_.begin();
+  std::size_t most_of_all = 0;
+  for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
+    const std::size_t share = shares[least_of(*one, shares)];
+    if (share < most_of_all) continue;
+    most_of_all = share;
+    last = one;
+  }
   known_.erase(*last);
-  waiting_.erase(std::prev(last.base()));
+  waiting_.erase(last);
 }
 
 std::optional<PeerId> Queue::next() {
   if (asking_.size() == most) return std::nullopt;
-  std::map<std::string, std::size_t> share;
-  for (const auto& [peer, source] : asking_) ++share[source];
+  Shares shares;
+  for (const auto& [peer, source] : asking_) ++shares[source];
   for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
-    std::string source = source_of_(*one);
-    if (share[source] >= most_of_source) continue;
+    std::string source = least_of(*one, shares);
+    if (shares[source] >= most_of_source) continue;
     PeerId peer = *one;
     asking_.emplace(peer, std::move(source));
     waiting_.erase(one);

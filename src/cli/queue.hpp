@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace p2p::cli {
 
@@ -20,8 +21,10 @@ class Queue {
   static constexpr std::size_t most_of_source = 16;  // of these, named by one source
   static constexpr std::size_t most_waiting = 1024;
 
-  /// `source_of` tells who names a peer, by its IP address, which may change.
-  explicit Queue(std::function<std::string(const PeerId&)> source_of) : source_of_(std::move(source_of)) {}
+  using Sources = std::function<std::vector<std::string>(const PeerId&)>;
+
+  /// `sources_of` tells who names a peer, by their IP addresses, which may change. It counts for the one that has least.
+  explicit Queue(Sources sources_of) : sources_of_(std::move(sources_of)) {}
 
   /// A peer that was found; once, until it is done() and to be asked again.
   void add(const PeerId& peer);
@@ -34,7 +37,10 @@ class Queue {
  private:
   void make_room();
 
-  const std::function<std::string(const PeerId&)> source_of_;
+  using Shares = std::map<std::string, std::size_t>;
+  std::string least_of(const PeerId& peer, Shares& shares) const;
+
+  const Sources sources_of_;
   std::list<PeerId> waiting_;             // in the order in which they were found
   std::map<PeerId, std::string> asking_;  // and who named them
   std::set<PeerId> known_;

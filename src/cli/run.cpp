@@ -122,6 +122,7 @@ class Course {
     } catch (...) {
       problem = std::current_exception();
     }
+    survey.stop();
     session_.agent().close();
     co_await survey.join();
     survey_ = nullptr;

@@ -156,7 +156,8 @@ class Narrator {
     return events;
   }
   void task(const TaskEvent& task) const {
-    if (task.status == name_of(Status::rejected) && !has_room()) return;
+    const bool ran = task.status == name_of(Status::completed) || task.status == name_of(Status::failed);
+    if (!ran && !has_room()) return;
     json::object event{{"event", "task"}, {"task_id", task.task_id}, {"peer", task.requester.text()}, {"status", task.status}};
     if (!task.code.empty()) event["code"] = task.code;
     event["queued_ms"] = task.queued.count();
@@ -195,7 +196,7 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
-  if (options.max_memory && *options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 64M");
+  if (options.max_memory && *options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 96M");
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
   agent_options.max_connections_per_address = options.max_connections_per_address;

@@ -65,14 +65,16 @@ Awaitable<void> Survey::ask(PeerId peer) {
     }
   }
   answers_.push_back(std::move(answer));
+  ++resting_;
   news_.notify();
-  if (failed && !session_.interrupted()) {
+  if (failed && !stopped_ && !session_.interrupted()) {
     try {
       co_await session_.agent().pause_until(begun + time_of_failure);
     } catch (const boost::system::system_error&) {
       // the agent closes
     }
   }
+  --resting_;
   queue_.done(peer, failed);
   ask_next();
   news_.notify();

@@ -35,7 +35,7 @@ class Survey {
   /// command is interrupted.
   Awaitable<std::optional<Surveyed>> next(Time patience);
   /// Peers found that have not answered yet.
-  std::size_t asking() const noexcept { return queue_.asking(); }
+  std::size_t asking() const noexcept { return queue_.asking() - resting_; }
   /// When the last one was found.
   Time last_found() const noexcept { return last_found_; }
   /// Asks no further peers.
@@ -51,6 +51,7 @@ class Survey {
   Session& session_;
   const Time deadline_;
   Queue queue_;
+  std::size_t resting_ = 0;  // that failed and keep their places a while
   std::deque<Surveyed> answers_;
   Time last_found_{};
   bool looking_ = true;

@@ -274,11 +274,11 @@ Awaitable<void> Agent::ask_identify(Peer& peer) {
   try {
     Stream stream = peer.connection.open_stream_lazily(std::string(identify_protocol));
     co_await receive_identify(stream, peer.identify);
-    peer.said.set(peer.identify.memory());
     peer.has_identify = true;
   } catch (const boost::system::system_error& error) {
     environment_.log.write(Logger::Level::debug, "no identify from " + peer.connection.peer().text() + ": " + message_of(error));
   }
+  peer.said.set(peer.identify.memory());
   peer.identified.open();
 }
 
@@ -476,7 +476,9 @@ std::vector<Multiaddr> Agent::discovered_addresses(const PeerId& peer) const {
   return discovery_ ? discovery_->addresses_of(peer) : std::vector<Multiaddr>();
 }
 
-std::string Agent::discovered_by(const PeerId& peer) const { return discovery_ ? discovery_->source_of(peer) : std::string(); }
+std::vector<std::string> Agent::discovered_by(const PeerId& peer) const {
+  return discovery_ ? discovery_->sources_of(peer) : std::vector<std::string>();
+}
 
 std::string Agent::discovery_links() const { return discovery_ ? discovery_->links() : std::string(); }
 

@@ -111,8 +111,8 @@ class Agent {
   Awaitable<PeerId> next_discovered(Time deadline);
   /// Addresses by which discovery knows a peer.
   std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
-  /// The IP address from which they were told, its own host's if that is among them. Empty if it is not known.
-  std::string discovered_by(const PeerId& peer) const;
+  /// The IP addresses from which they were told, its own host's among them if that did.
+  std::vector<std::string> discovered_by(const PeerId& peer) const;
   /// Waits; throws closed as soon as the agent closes.
   Awaitable<void> pause_until(Time when);
   /// Which interfaces discovery listens on, for messages.

@@ -177,6 +177,7 @@ void Connection::on_event(const MuxEvent& event) {
   using Kind = MuxEvent::Kind;
   if (event.kind == Kind::pong) return session_->pong(environment_.clock.now());
   if (event.kind == Kind::opened) {
+    if (negotiating_ == limits::streams_inbound) return session_->reset(event.stream);  // of those that are reset some are not served yet
     ++negotiating_;
     group_.spawn(serve(begin_stream(event.stream)));
     if (negotiating_ > limits::negotiating_streams && !std::exchange(thinning_, true)) group_.spawn(thin_out());

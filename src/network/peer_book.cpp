@@ -216,12 +216,16 @@ std::vector<Multiaddr> PeerBook::addresses_of(const PeerId& peer) const {
   return list;
 }
 
-std::string PeerBook::source_of(const PeerId& peer) const {
+std::vector<std::string> PeerBook::sources_of(const PeerId& peer) const {
   const auto at = peers_.find(peer);
   if (at == peers_.end()) return {};
-  const std::vector<Heard>& heard = at->second.heard;
-  const auto own = std::find_if(heard.begin(), heard.end(), [](const Heard& one) { return one.what.of_source; });
-  return own == heard.end() ? at->second.told.source : own->told.source;
+  std::vector<std::string> sources;
+  for (const Heard& one : at->second.heard) {
+    if (one.what.of_source && std::find(sources.begin(), sources.end(), one.told.source) == sources.end())
+      sources.push_back(one.told.source);
+  }
+  if (sources.empty()) sources.push_back(at->second.told.source);
+  return sources;
 }
 
 void PeerBook::add_known_answers(std::vector<mdns::KnownAnswer>& answers, LinkNumber link, Time now) const {

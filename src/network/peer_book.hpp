@@ -53,8 +53,9 @@ class PeerBook {
   /// What was verified comes first; then whatever each source says, its second only behind everybody's first, and the own link's before
   /// others. None if the peer is not known.
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const;
-  /// The IP address of who said so: the peer's own host if that did, else whoever said it first. Empty if the peer is not known.
-  std::string source_of(const PeerId& peer) const;
+  /// The IP addresses of who said so: each of them that said an address of its own, of which one is the peer's host if that spoke at all;
+  /// else whoever said it first. None if the peer is not known.
+  std::vector<std::string> sources_of(const PeerId& peer) const;
 
   // Names, as questions and answers have them
 

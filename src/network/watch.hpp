@@ -13,8 +13,8 @@ namespace p2p {
 /// interrupts; and when it watches in vain too often, as somebody could make it do who sends something now and then.
 class Watch {
  public:
-  static constexpr std::chrono::microseconds patience{200};     // as long as a peer takes to check a signature, sign, and answer
-  static constexpr std::chrono::microseconds short_sleep{500};  // with what was done first after it
+  static constexpr std::chrono::microseconds patience{400};     // as long as a peer takes to check a signature, sign, and answer
+  static constexpr std::chrono::microseconds short_sleep{800};  // with what was done first after it
   static constexpr std::chrono::microseconds others_turn{500};  // a processor that nobody wants comes back in a few
   static constexpr std::chrono::seconds for_others{1};          // without watching, behind such a turn
   static constexpr int most_credit = 16;                        // one for each time that it did not watch in vain

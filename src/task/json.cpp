@@ -3,6 +3,7 @@
 #include "base/limits.hpp"
 #include "task/message.hpp"
 
+#include <algorithm>
 #include <array>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/value_stack.hpp>
@@ -25,7 +26,9 @@ struct Handler {
   std::string text;  // of a key or string that comes in parts
   std::size_t keys = 0;
   std::size_t values = 0;
-  std::size_t pairs = 0;
+  std::size_t comparisons = 0;
+  std::array<std::size_t, limits::json_depth + 1> names{};  // bytes, of the members of each object that is open
+  std::size_t open = 0;
   const char* problem = nullptr;
 
   bool refuse(const char* reason, ErrorCode& error) {
@@ -38,10 +41,14 @@ struct Handler {
 
   bool on_document_begin(ErrorCode&) { return true; }
   bool on_document_end(ErrorCode&) { return true; }
-  bool on_object_begin(ErrorCode& error) { return count(error); }
+  bool on_object_begin(ErrorCode& error) {
+    names.at(++open) = 0;
+    return count(error);
+  }
   bool on_object_end(std::size_t count, ErrorCode& error) {
-    pairs += count * count;  // the library's table for them has a hash that anybody can foresee
-    if (pairs > limits::json_pairs) return refuse("its objects have too many members", error);
+    // The library's table for them has a hash that anybody can foresee: each name may be compared with each.
+    comparisons += count * std::max(count, names.at(open--) / 64);
+    if (comparisons > limits::json_comparisons) return refuse("its objects have too many members", error);
     stack.push_object(count);
     return true;
   }
@@ -57,6 +64,7 @@ struct Handler {
   bool on_key(json::string_view part, std::size_t, ErrorCode&) {
     text.append(part.data(), part.size());
     ++keys;
+    names.at(open) += text.size();
     stack.push_key(text);
     text.clear();
     return true;

@@ -347,7 +347,10 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   envelope = Bytes();
   memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
   if (course) {
-    const std::function<void()> told = [&] { idle.emplace(*this, stream); };
+    const std::function<void()> told = [&] {
+      memory.set(0);
+      idle.emplace(*this, stream);
+    };
     if (!co_await follow(environment_, agent_.identity(), stream, std::move(course), told)) ++refused_;
   } else {
     co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));

@@ -108,12 +108,12 @@ class Provider {
   const ProviderOptions options_;
   const std::function<void(const TaskEvent&)> on_task_;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  std::size_t held_ = 0;                   // bytes of memory that tasks and their output take
+  std::map<PeerId, std::size_t> held_by_;  // of these, those of each requester
   // A job is shared by the coroutine that runs it and the streams that follow it; whichever goes last frees it.
   std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
-  std::size_t held_ = 0;                     // bytes of memory that tasks and their output take
-  std::map<PeerId, std::size_t> held_by_;    // of these, those of each requester
   std::uint64_t promised_ = 0;               // bytes of the receipts of what is not answered yet, at most
   std::size_t serving_ = 0;                  // task streams that are open
   std::map<PeerId, std::list<Idle*>> idle_;  // of these, by requester and in the order in which they came

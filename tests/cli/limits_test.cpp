@@ -55,7 +55,7 @@ std::size_t peak_memory(int pid) {
 TEST(Limits, OfMemoryHoldWhateverPeersSend) {
   if (__sanitizer_get_current_allocated_bytes != nullptr) GTEST_SKIP() << "a sanitizer takes memory of its own";
   for (const std::string& muxer : {std::string(yamux_protocol), std::string(mplex_protocol)}) {
-    Serving serving({"--max-memory", "64M", "--listen", on_127});
+    Serving serving({"--max-memory", "96M", "--listen", on_127});
     const std::size_t before = peak_memory(serving.process.pid());
     if (before == 0) GTEST_SKIP() << "nobody says here how much memory a process has had";
     const Multiaddr address = first_address(serving);

@@ -13,7 +13,7 @@ class Queues : public testing::Test {
         KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{static_cast<std::uint8_t>(made_), static_cast<std::uint8_t>(made_ >> 8)})
             .peer_id();
     ++made_;
-    sources[peer] = source;
+    sources[peer] = {source};
     queue.add(peer);
     return peer;
   }
@@ -23,7 +23,7 @@ class Queues : public testing::Test {
     return count;
   }
 
-  std::map<PeerId, std::string> sources;
+  std::map<PeerId, std::vector<std::string>> sources;
   Queue queue{[this](const PeerId& peer) { return sources[peer]; }};
 
  private:
@@ -64,7 +64,7 @@ TEST_F(Queues, HoldUpNobodyWhomAFlooderNamedFirst) {
   for (int i = 0; i < 200; ++i) named_by("flooder");
   const PeerId honest = named_by("flooder");
   EXPECT_EQ(ask_all(), Queue::most_of_source);
-  sources[honest] = "its own host";
+  sources[honest].push_back("its own host");
   EXPECT_EQ(queue.next(), honest);
 }
 

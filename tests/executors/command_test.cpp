@@ -290,6 +290,21 @@ TEST_F(Command, IsKilledWhenItDoesNotHearThatItIsToStop) {
   expect_nothing_left();
 }
 
+TEST_F(Command, IsStoppedHoweverFastItForks) {
+  hurry();
+  for (const bool hears : {true, false}) {
+    CommandExecutor command = unruly_command({hears ? "say=" : "ignore-term", "forks", "pid", "say=all", "sleep"});
+    RecordedRun task_run(environment(), task(""));
+    stop_at(task_run, "all");
+    EXPECT_EQ(run(command, task_run).status, Status::cancelled);
+    const std::vector<int> pids = pids_in(task_run.output);
+    EXPECT_EQ(pids.size(), 1U);
+    EXPECT_EQ(kill(-pids.back(), 0), -1);
+    EXPECT_EQ(errno, ESRCH);
+    expect_nothing_left();
+  }
+}
+
 TEST_F(Command, IsNotStartedForATaskThatIsStoppedAlready) {
   CommandExecutor command = unruly_command({"say=here"});
   RecordedRun task_run(environment(), task(""));

@@ -43,6 +43,30 @@ TEST_F(PeerBookTest, KeepsANameThatAnotherPeerClaimsSinceWhenTheFirstGoes) {
   EXPECT_FALSE(book_.has_name(shared, link, now_));
 }
 
+TEST_F(PeerBookTest, KnowsAPeersOwnHostWhoeverElseNamesIt) {
+  const std::string host = "192.168.0.1";  // where address() is
+  const std::string flooder = "192.168.0.66";
+  const auto say = [&](const PeerId& peer, const std::string& source) {
+    now_ += seconds(1);
+    const Multiaddr own = Multiaddr::tcp(source, 1).value();
+    book_.hear({peer, name(), {own}, limits::mdns_ttl}, {{own, true, true}}, link, source, now_);
+  };
+  for (const bool flooder_first : {true, false}) {
+    const PeerId peer = somebody();
+    EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>());
+    say(peer, flooder_first ? flooder : host);
+    say(peer, flooder_first ? host : flooder);
+    const std::vector<std::string> sources = book_.sources_of(peer);
+    EXPECT_EQ(std::set<std::string>(sources.begin(), sources.end()), (std::set<std::string>{host, flooder}));
+  }
+  // What was said by another first counts for the host as soon as that says it too.
+  const PeerId peer = somebody();
+  hear(peer, name(), 1, flooder);
+  EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{flooder});
+  book_.hear({peer, name(), {address(1)}, limits::mdns_ttl}, {{address(1), true, true}}, link, host, now_);
+  EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{host});
+}
+
 TEST_F(PeerBookTest, IsNotToldByAStrangerThatAPeerIsGone) {
   const PeerId peer = somebody();
   hear(peer, name(), 1, "192.168.0.2");

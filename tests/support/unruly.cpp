@@ -10,6 +10,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -52,6 +53,17 @@ void spawn(Rest rest) {
   }
   ::close(ready[0]);
   ::close(ready[1]);
+}
+
+/// Is another process every moment: forks, and the parent goes.
+[[noreturn]] void fork_on() {
+  const std::time_t end = std::time(nullptr) + 20;  // in case that a test is broken
+  while (std::time(nullptr) < end) {
+    const pid_t child = ::fork();
+    if (child > 0) _exit(0);
+    if (child < 0) ::usleep(1000);
+  }
+  _exit(0);
 }
 
 void report(int argc, char** argv) {
@@ -202,6 +214,11 @@ void act(const std::string& argument, int argc, char** argv) {
     for (int i = 0; i < 2; ++i) spawn([] { spawn([] {}); });
   }
   if (action == "linger") spawn([] {});
+  if (action == "forks") {
+    for (int i = 0; i < 8; ++i) {
+      if (::fork() == 0) fork_on();
+    }
+  }
   if (action == "escape") spawn([] { ::setsid(); });
   if (action == "ignore-term") ::signal(SIGTERM, SIG_IGN);
   if (action == "flood") {

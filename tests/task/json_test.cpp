@@ -96,19 +96,21 @@ TEST(Json, HasAsManyValuesAsItsLimitAndNoMore) {
 
 // Looking for equal ones among them takes that many comparisons at worst, whatever their names are.
 TEST(Json, HasObjectsOfNoMoreMembersThanCanBeCompared) {
-  const auto object = [](std::size_t members) {
+  const auto object = [](std::size_t members, std::size_t longer = 0) {
     std::string text = "{";
-    for (std::size_t i = 0; i < members; ++i) text += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+    for (std::size_t i = 0; i < members; ++i) text += (i > 0 ? ",\"" : "\"") + std::string(longer, 'n') + std::to_string(1000 + i) + "\":0";
     return text + "}";
   };
   EXPECT_EQ(refusal(object(4096)), "");
   EXPECT_EQ(refusal(object(4097)), "its objects have too many members");
+  EXPECT_EQ(refusal(object(1024, 1020)), "");  // a KiB each
+  EXPECT_EQ(refusal(object(1025, 1020)), "its objects have too many members");
   const auto objects = [&](std::size_t count) {
     std::string text = "{\"a\":[" + object(512);
     for (std::size_t i = 1; i < count; ++i) text += "," + object(512);
     return text + "]}";
   };
-  static_assert(limits::json_pairs == 64 * 512 * 512);
+  static_assert(limits::json_comparisons == 64 * 512 * 512);
   EXPECT_EQ(refusal(objects(63)), "");
   EXPECT_EQ(refusal(objects(64)), "its objects have too many members");  // beside the one around them
 }
