@@ -576,6 +576,9 @@ TEST_P(Tasks, ThatAnExecutorDoesNotFinishFailWithWhatThereIs) {
 TEST_P(Tasks, CannotBeHadFromAnAgentThatServesNone) {
   with_connection([&]() -> Awaitable<void> {
     EXPECT_EQ(co_await error_of(task()), Errc::unsupported);
+    const std::uint64_t before = network.carried_from_dialers;
+    EXPECT_EQ(co_await error_of(task(std::string(100'000, 'x'))), Errc::unsupported);
+    EXPECT_LT(network.carried_from_dialers - before, 10'000U) << "it has the prompt";
     const auto ask = [&]() -> Awaitable<void> { co_await manager.info(peer()); };
     EXPECT_THROW(co_await ask(), boost::system::system_error);
   });
