@@ -80,9 +80,7 @@ Exit survey(const SurveyOptions& options, const std::function<Awaitable<void>(Se
     } catch (const boost::system::system_error&) {
       interrupted = std::current_exception();
     }
-    survey.stop();
-    session.agent().close();
-    co_await survey.join();
+    co_await survey.end();
     if (interrupted) std::rethrow_exception(interrupted);
     if (found == 0) throw session.nobody();
     co_return Exit::done;

@@ -122,9 +122,7 @@ class Course {
     } catch (...) {
       problem = std::current_exception();
     }
-    survey.stop();
-    session_.agent().close();
-    co_await survey.join();
+    co_await survey.end();
     survey_ = nullptr;
     if (problem) std::rethrow_exception(problem);
     if (exit) co_return *exit;

@@ -196,7 +196,9 @@ Exit serve(const ServeOptions& options) {
   agent_options.muxers = parse_muxers(options.muxers);
   agent_options.mdns = !options.no_mdns;
   agent_options.interfaces = options.interfaces;
-  if (options.max_memory && *options.max_memory < limits::memory_least) throw Failure(Exit::usage, "--max-memory has to be at least 96M");
+  if (options.max_memory && *options.max_memory < limits::memory_least) {
+    throw Failure(Exit::usage, "--max-memory has to be at least " + std::to_string(limits::memory_least / (1024 * 1024)) + "M");
+  }
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
   agent_options.max_connections_per_address = options.max_connections_per_address;

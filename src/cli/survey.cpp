@@ -80,6 +80,12 @@ Awaitable<void> Survey::ask(PeerId peer) {
   news_.notify();
 }
 
+Awaitable<void> Survey::end() {
+  stop();
+  session_.agent().close();
+  co_await group_.join();
+}
+
 Awaitable<std::optional<Surveyed>> Survey::next(Time patience) {
   if (patience != Time::max()) news_.set(patience);
   while (answers_.empty() && (looking_ || asking() > 0) && session_.now() < patience && !session_.interrupted()) co_await news_.wait();

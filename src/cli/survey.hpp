@@ -28,7 +28,7 @@ std::vector<std::string> names_of(const Offer& offer);
 class Survey {
  public:
   /// Begins to look. A peer is asked once, and again only when a further address of it is heard and it did not answer. The session outlives
-  /// it; join() comes before its end.
+  /// it; end() comes before its end.
   Survey(Session& session, Time deadline);
 
   /// The next peer that answered or failed to; nothing when there is none at `patience` or none can come any more. Throws when the
@@ -40,8 +40,8 @@ class Survey {
   Time last_found() const noexcept { return last_found_; }
   /// Asks no further peers.
   void stop() noexcept { stopped_ = true; }
-  /// Returns when nothing is under way. The agent closes first.
-  Awaitable<void> join() { return group_.join(); }
+  /// The same, closes the agent, and returns when nothing is under way.
+  Awaitable<void> end();
 
  private:
   Awaitable<void> look();
