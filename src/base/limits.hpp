@@ -87,7 +87,9 @@ inline constexpr std::size_t identify_addresses = 64;
 inline constexpr std::size_t protocol_name = 256;  // bytes
 inline constexpr std::size_t agent_version = 256;  // bytes kept of a peer's agent version
 inline constexpr seconds ping_wait{20};
-inline constexpr seconds perf_time{300};  // for one measurement of libp2p's perf
+inline constexpr seconds ping_stream{8};  // that a stream takes further pings: go and js end one after 10 s without any, go after 30 s
+inline constexpr std::size_t ping_streams = 3;  // of a connection that the peer opened; the oldest makes room
+inline constexpr seconds perf_time{300};        // for one measurement of libp2p's perf
 
 // mDNS
 inline constexpr std::size_t mdns_packet = 9000;      // bytes read; RFC 6762 section 17

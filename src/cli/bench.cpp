@@ -134,9 +134,9 @@ class Bench {
 
   Awaitable<void> measure_pings(unsigned count) {
     Dialler& dialler = *co_await connected();
-    Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(ping_protocol));
+    co_await dialler.agent.ping(target_.peer);  // agrees on the protocol
     Times times;
-    for (unsigned i = 0; i < count; ++i) times.add(co_await p2p::ping(stream, session_.system().random()));
+    for (unsigned i = 0; i < count; ++i) times.add(co_await dialler.agent.ping(target_.peer));
     tell("ping", "ping_ms", times.summary());
     dialler.agent.disconnect(target_.peer);
   }
@@ -214,8 +214,7 @@ class Bench {
     const std::function<Awaitable<void>(Dialler&)> first_byte = [&](Dialler& dialler) -> Awaitable<void> {
       const Time begin = session_.now();
       co_await dialler.agent.connect(target_.addresses, target_.peer);
-      Stream stream = dialler.agent.open_stream_lazily(target_.peer, std::string(ping_protocol));
-      co_await p2p::ping(stream, session_.system().random());
+      co_await dialler.agent.ping(target_.peer);
       first_bytes.add(session_.now() - begin);
     };
     co_await each_over_new_connection(count, first_byte);

@@ -25,14 +25,12 @@ Exit ping(const PingOptions& options) {
 
   const auto work = [&]() -> Awaitable<Exit> {
     const PeerId peer = co_await session.reach(named, session.now() + options.wait);
-    const Environment& environment = session.system().environment();
     const Multiaddr address = session.agent().connection_to(peer)->remote_address();
     session.console().line("PING " + peer.text() + " (" + address.text() + "): " + std::to_string(ping_size) + " bytes");
-    Stream stream = co_await session.agent().open_stream(peer, std::string(ping_protocol));
     while (!options.count || sent < *options.count) {
       if (sent > 0) co_await session.pause(interval);
       ++sent;
-      const double time = milliseconds_of(co_await p2p::ping(stream, environment.random));
+      const double time = milliseconds_of(co_await session.agent().ping(peer));
       times.push_back(time);
       session.console().event({{"event", "pong"}, {"peer", peer.text()}, {"seq", sent}, {"ms", time}});
       session.console().line(std::to_string(ping_size) + " bytes from " + peer.short_text() + ": seq=" + std::to_string(sent) +

@@ -437,6 +437,8 @@ Stream Agent::open_stream_lazily(const PeerId& id, std::string protocol) {
   return connected(id).connection.open_stream_lazily(std::move(protocol));
 }
 
+Awaitable<Duration> Agent::ping(const PeerId& id) { return connected(id).connection.ping(); }
+
 bool Agent::speaks(const PeerId& id, std::string_view protocol) const noexcept {
   const Peer* const peer = find(id);
   return peer != nullptr &&

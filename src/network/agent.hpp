@@ -100,6 +100,8 @@ class Agent {
   Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol);
   /// The same without waiting for the agreement, as Connection has it: what is written meanwhile reaches the peer in any case.
   Stream open_stream_lazily(const PeerId& peer, std::string protocol);
+  /// The time of a round trip to a peer that there is a connection to. Throws closed without one, and as Connection::ping() does.
+  Awaitable<Duration> ping(const PeerId& peer);
   /// Whether the peer has said, after connecting, that it speaks `protocol`.
   bool speaks(const PeerId& peer, std::string_view protocol) const noexcept;
   /// What the peer said of itself after connecting. Throws closed if it did not.

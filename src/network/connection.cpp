@@ -58,7 +58,8 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       unsent_(std::move(upgraded.unsent)),
       output_(environment.loop),
       relieved_(environment.clock, environment.loop),
-      group_(environment.loop) {}
+      group_(environment.loop),
+      pings_(environment_, group_, [this] { return open_stream_lazily(std::string(ping_protocol)); }) {}
 
 Connection::~Connection() = default;
 
@@ -179,7 +180,9 @@ void Connection::on_event(const MuxEvent& event) {
   if (event.kind == Kind::opened) {
     if (negotiating_ == limits::streams_inbound) return session_->reset(event.stream);  // of those that are reset some are not served yet
     ++negotiating_;
-    group_.spawn(serve(begin_stream(event.stream)));
+    Stream stream = begin_stream(event.stream);
+    stream.state_->inbound = true;
+    group_.spawn(serve(std::move(stream)));
     if (negotiating_ > limits::negotiating_streams && !std::exchange(thinning_, true)) group_.spawn(thin_out());
     return;
   }
@@ -244,6 +247,7 @@ Awaitable<void> Connection::serve(Stream stream) {
     if (negotiation.done()) {
       stream.state_->protocol = negotiation.protocol();
       if (const auto found = handlers_.find(negotiation.protocol()); found != handlers_.end()) handler = found->second;
+      if (negotiation.protocol() == ping_protocol) make_room_for_ping();
     }
   } catch (const boost::system::system_error&) {
     // The stream's handle goes out of scope and resets it.
@@ -255,6 +259,16 @@ Awaitable<void> Connection::serve(Stream stream) {
   } catch (const boost::system::system_error&) {
     // As above; what concerns people was told by the handler.
   }
+}
+
+void Connection::make_room_for_ping() {
+  std::vector<StreamId> theirs;
+  for (const auto& [id, state] : streams_) {
+    if (state->inbound && state->protocol == ping_protocol) theirs.push_back(id);
+  }
+  if (theirs.size() <= limits::ping_streams) return;
+  Stream(streams_.at(*std::min_element(theirs.begin(), theirs.end())))
+      .reset({Errc::exhausted, "the peer opened another stream to ping on"});
 }
 
 Stream Connection::open_stream_lazily(std::string protocol) {
@@ -320,31 +334,11 @@ void Connection::check_life() {
   check_life_at(next);
 }
 
-bool Connection::send_ping() {
-  try {
-    if (session_->ping(environment_.clock.now())) {
-      flush_soon();
-    } else if (!pinging_) {
-      group_.spawn(ping_on(open_stream_lazily(std::string(ping_protocol))));
-    }
-    return true;
-  } catch (const boost::system::system_error&) {
-    return false;  // no stream can be opened now
-  }
-}
-
 // Whatever comes back shows that the peer is there; an answer that is none, too.
-Awaitable<void> Connection::ping_on(Stream stream) {
-  pinging_ = true;
-  try {
-    co_await ping(stream, environment_.random);
-  } catch (const boost::system::system_error&) {
-  }
-  pinging_ = false;  // the next ping does not wait until the peer closes this one's stream
-  try {
-    co_await stream.finish(limits::close_wait);
-  } catch (const boost::system::system_error&) {
-  }
+bool Connection::send_ping() {
+  if (!session_->ping(environment_.clock.now())) return pings_.begin();
+  flush_soon();
+  return true;
 }
 
 Awaitable<void> Connection::write_loop() {

@@ -3,6 +3,7 @@
 // and gathers what several streams write into one flight.
 
 #include "network/memory.hpp"
+#include "network/ping.hpp"
 #include "network/stream.hpp"
 #include "network/transport.hpp"
 #include "wire/multistream.hpp"
@@ -55,6 +56,9 @@ class Connection {
   /// protocols that the peer is known to speak.
   Stream open_stream_lazily(std::string protocol);
 
+  /// The time of a round trip of libp2p's ping. Throws unsupported, timed_out, unverified, closed.
+  Awaitable<Duration> ping() { return pings_.measure(); }
+
   /// Sends what is waiting, says goodbye and ends the connection; streams wake with closed.
   void close(std::string reason = "closed by this side");
   /// Ends the connection at once.
@@ -98,7 +102,7 @@ class Connection {
   void check_life();
   /// False when nothing could be sent.
   bool send_ping();
-  Awaitable<void> ping_on(Stream stream);
+  void make_room_for_ping();
   void end(Error failure, std::string reason);
   void close_soon();
 
@@ -131,7 +135,6 @@ class Connection {
   Time heard_{};                      // when the peer gave a sign of life last
   std::optional<Time> asked_;         // when a silent peer was pinged that has not been heard since
   std::optional<Time> record_begun_;  // when the first bytes came of a record that is not whole yet
-  bool pinging_ = false;              // on a stream, where the muxer has no pings
   Time life_check_due_{};
   Timer life_check_;
   Alarm relieved_;        // the stream that stopped the reading was read, or waited for long enough
@@ -140,6 +143,7 @@ class Connection {
   std::string reason_;
   Timer close_timer_;
   TaskGroup group_;
+  Pings pings_;  // the life of the peer is asked by them, too, where the muxer has no pings
   ConnectionCounters counters_;
 };
 

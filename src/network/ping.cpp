@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 
 namespace p2p {
 
@@ -31,6 +32,68 @@ Awaitable<void> serve_ping(Stream stream) {
     co_await stream.write(bytes);
   }
   stream.close_write();
+}
+
+struct Pings::UnderWay {
+  explicit UnderWay(const Loop& loop) : over(loop) {}
+  Latch over;
+  Duration time{};
+  std::exception_ptr failure;
+};
+
+Awaitable<Duration> Pings::measure() {
+  if (under_way_ == nullptr) start(Behind::keep);
+  const std::shared_ptr<UnderWay> ping = under_way_;
+  co_await ping->over.wait();
+  if (ping->failure) std::rethrow_exception(ping->failure);
+  co_return ping->time;
+}
+
+bool Pings::begin() {
+  if (under_way_ != nullptr) return true;
+  try {
+    start(stream_ ? Behind::keep : Behind::close);
+    return true;
+  } catch (const boost::system::system_error&) {
+    return false;  // no stream can be opened now
+  }
+}
+
+void Pings::start(Behind behind) {
+  const Time now = environment_.clock.now();
+  if (stream_ && (now >= stream_until_ || stream_->ended())) end_stream();
+  if (!stream_) {
+    stream_.emplace(open_());
+    stream_until_ = now + limits::ping_stream;
+  }
+  under_way_ = std::make_shared<UnderWay>(environment_.loop);
+  group_.spawn(run(under_way_, behind));
+}
+
+Awaitable<void> Pings::run(std::shared_ptr<UnderWay> ping, Behind behind) {
+  try {
+    ping->time = co_await p2p::ping(*stream_, environment_.random);
+  } catch (const boost::system::system_error&) {
+    ping->failure = std::current_exception();
+    behind = Behind::close;
+  }
+  under_way_.reset();
+  ping->over.open();
+  if (behind == Behind::close) end_stream();
+}
+
+void Pings::end_stream() {
+  group_.spawn(finish(std::move(*stream_)));
+  stream_.reset();
+}
+
+// The next ping does not wait until the peer closes this one's stream.
+Awaitable<void> Pings::finish(Stream stream) {
+  try {
+    co_await stream.finish(limits::close_wait);
+  } catch (const boost::system::system_error&) {
+    // it was reset
+  }
 }
 
 }  // namespace p2p

@@ -144,6 +144,7 @@ Awaitable<void> Stream::finish(Duration patience) {
 }
 
 bool Stream::connection_ended() const noexcept { return state_->connection_ended; }
+bool Stream::ended() const noexcept { return state_->finished || state_->failure; }
 const PeerId& Stream::peer() const noexcept { return state_->peer; }
 std::optional<Multiaddr> Stream::remote_address() const {
   if (state_->connection == nullptr) return std::nullopt;

@@ -53,6 +53,8 @@ class Stream {
   const PeerId& peer() const noexcept;
   /// Whether the stream ended because its connection did, and not by a reset of its own.
   bool connection_ended() const noexcept;
+  /// Whether the peer has ended it, in one way or the other: it sends no more.
+  bool ended() const noexcept;
   /// Where its connection goes to; nothing when that has ended.
   std::optional<Multiaddr> remote_address() const;
   Clock& clock() const noexcept;

@@ -29,6 +29,7 @@ struct Stream::State {
   const StreamId id;
   MemoryCharge memory;  // of what arrived and what was handed out
   std::string protocol;
+  bool inbound = false;
   std::optional<multistream::Dialer> negotiation;  // not finished yet
 
   Bytes arrived;  // not handed out

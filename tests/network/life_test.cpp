@@ -176,7 +176,8 @@ TEST(LifeOfAConnection, EndsWithAPeerWhoseRecordDoesNot) {
 
 TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
   SimNetwork network;
-  SimAgent dialer(network, looking());
+  std::string reason;
+  SimAgent dialer(network, looking(), {{}, {}, {}, [&](const Connection& connection) { reason = connection.reason(); }});
   RawPeer raw(network, std::string(mplex_protocol));
   const std::unique_ptr<Listener> listener = raw.host().listen(Multiaddr::tcp("0.0.0.0", 4001).value());
   network.run({&dialer}, [&]() -> Awaitable<void> {
@@ -199,11 +200,11 @@ TEST(LifeOverMplex, GoesOnWithAPeerThatLeavesTheStreamsOfPingsOpen) {
     }
     EXPECT_EQ(waiting.size(), limits::streams_outbound - 1);
     co_await pause(network, minutes(10));
-    EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
+    EXPECT_NE(dialer.agent.connection_to(peer), nullptr) << reason;
     waiting.clear();
     co_await open();
     co_await pause(network, minutes(10));
-    EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
+    EXPECT_NE(dialer.agent.connection_to(peer), nullptr) << reason;
     waiting.clear();
     dialer.agent.disconnect(peer);
     co_await answering.join();

@@ -347,10 +347,9 @@ class Session {
   }
 
   Awaitable<void> ping() {
-    Stream stream = co_await open(ping_protocol);
     json::array times;
-    while (times.size() < 3) times.push_back(milliseconds_of(co_await p2p::ping(stream, agent_.environment().random)));
-    stream.close_write();
+    co_await pace();
+    while (times.size() < 3) times.push_back(milliseconds_of(co_await agent_.ping(peer_)));
     emit({{"event", "ping"}, {"ms", times}});
   }
 
@@ -486,9 +485,8 @@ class Session {
     co_await first_text(stream, asked, reply);
     stream.reset();
     // What is answered behind the reset proves that it has arrived.
-    Stream pinging = co_await open(ping_protocol);
-    co_await p2p::ping(pinging, agent_.environment().random);
-    pinging.close_write();
+    co_await pace();
+    co_await agent_.ping(peer_);
     emit({{"event", "cancel"}, {"task_id", asked.id}, {"updates", reply.updates}});
   }
 
