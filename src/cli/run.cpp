@@ -98,10 +98,27 @@ class Course {
 
  private:
   Awaitable<Exit> ask_named(Time deadline) {
-    for (const PeerName& peer : named_) {
-      if (co_await attempt(peer, deadline)) co_return show();
+    Duration pause = limits::retry_pause;
+    while (true) {
+      for (const PeerName& peer : named_) {
+        if (co_await attempt(peer, deadline)) co_return show();
+      }
+      if (retries_ == 0 || failure_->exit != Exit::connection) throw *failure_;
+      note_retry(why_);
+      co_await session_.pause(pause);
+      pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
+      deadline = session_.now() + options_.wait;
     }
-    throw *failure_;
+  }
+
+  void fail_to_connect(const boost::system::system_error& error) {
+    failure_ = connect_failure_of(error);
+    why_ = message_of(error);
+  }
+
+  void note_retry(const std::string& why) {
+    --retries_;
+    session_.console().remark("trying again: " + std::string(cut_text(why, limits::text_shown)));
   }
 
   Awaitable<Exit> ask_whoever_fits(Time deadline) {
@@ -200,7 +217,7 @@ class Course {
       manager_.trust(provider);
       connected_ = session_.now();
     } catch (const boost::system::system_error& error) {
-      failure_ = connect_failure_of(error);
+      fail_to_connect(error);
       co_return false;
     } catch (const Failure& not_found) {
       failure_ = not_found;
@@ -221,11 +238,9 @@ class Course {
       if (survey_ != nullptr) survey_->stop();
     };
     Retries retries;
-    retries.times = options_.retries;
+    retries.times = retries_;
     retries.addresses = std::move(addresses);
-    retries.on_retry = [this](const std::string& why) {
-      session_.console().remark("trying again: " + std::string(cut_text(why, limits::text_shown)));
-    };
+    retries.on_retry = [this](const std::string& why) { note_retry(why); };
     try {
       answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent, std::move(retries));
       answered_ = session_.now();
@@ -242,7 +257,7 @@ class Course {
       } else if (is(error, Errc::invalid)) {
         throw failure_of(error);
       } else {
-        failure_ = connect_failure_of(error);
+        fail_to_connect(error);
       }
     }
     session_.agent().disconnect(provider_);
@@ -328,6 +343,7 @@ class Course {
   Session& session_;
   const RunOptions& options_;
   const std::vector<PeerName> named_;
+  unsigned retries_ = options_.retries;  // that are left
   TaskManager manager_;
   Survey* survey_ = nullptr;  // while nobody was named, and it is asked who fits
   Task task_;
@@ -338,6 +354,7 @@ class Course {
   std::string shown_;
   std::optional<DurableFile> receipt_;
   std::optional<Failure> failure_;
+  std::string why_;                             // it could not connect, without advice
   std::vector<Surveyed> mocks_;                 // that wait to be asked
   std::map<std::string, std::string> offered_;  // by peer, the models of those that have another
   std::vector<PeerId> refusals_;                // who runs nothing for us

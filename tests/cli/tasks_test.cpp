@@ -3,6 +3,8 @@
 #include "support/program.hpp"
 #include "support/temporary.hpp"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <map>
@@ -276,6 +278,27 @@ TEST(Run, TriesAgainWhenTheProviderIsBusy) {
   const Ended second = run({"run", "--retries", "20", "--peer", provider.address, "y"});
   EXPECT_EQ(second.exit, 0) << second.errors;
   EXPECT_EQ(first.wait(), 0);
+}
+
+TEST(Run, TriesAgainWhenTheFirstConnectionBreaks) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  ASSERT_EQ(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes), 0);
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  const std::string named = "/ip4/127.0.0.1/tcp/" + std::to_string(ntohs(address.sin_port));
+  Process client({program, "run", "--retries", "20", "--peer", named, "x"}, on_loopback);
+  const int accepted = accept(listener, nullptr, nullptr);
+  close(listener);
+  close(accepted);
+  const Serving provider({"--listen", named});
+  EXPECT_EQ(client.wait(), 0) << client.errors;
+  EXPECT_EQ(run({"run", "--retries", "1", "--peer", "/ip4/127.0.0.1/tcp/1", "x"}).exit, 4);
 }
 
 TEST(Run, TakesDurationsWithTheirUnits) {
