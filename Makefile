@@ -23,6 +23,11 @@ endef
 # Without the tests, until `make test` turns them on in the same place.
 without-tests = $(if $(wildcard build/release/CMakeCache.txt),,-DP2P_TESTS=OFF)
 
+# $(call no-leaks,files): what tests and the programs that they started have said names nobody together with a secret key.
+define no-leaks
+@build/release/tests/leaks $(addprefix build/release/,$(1))
+endef
+
 # $(call run-tests,preset)
 define run-tests
 @ctest --test-dir build/$(1) -j $(JOBS) --timeout 120 --output-on-failure --no-tests=error --output-junit ctest.xml
@@ -40,9 +45,12 @@ demo: build  ## Build what is needed and show two agents solving a task
 demo-llm: build need-llm  ## Have a language model on one agent answer another; MODEL=FILE.gguf, PROMPT=TEXT
 	@scripts/demo-llm "$(MODEL)" $(if $(PROMPT),"$(PROMPT)")
 
+test: export P2P_TEST_LOG = $(CURDIR)/build/release/said
 test: need-test  ## Build and run all tests
 	$(call build,release,-DP2P_TESTS=ON)
+	@rm -f build/release/said
 	$(call run-tests,release)
+	$(call no-leaks,said Testing/Temporary/LastTest.log)
 
 build: need-demo  ## Build build/release/p2p-agent and mvp_demo
 	$(call build,release,$(without-tests),p2p-agent mvp_demo)
@@ -76,9 +84,12 @@ soak: need-test  ## Run the demo's course REPEAT times, and judge times and what
 	@build/release/mvp_demo --repeat $(REPEAT)
 	@build/release/promises
 
-endurance: need-test  ## Run providers and requesters for MINUTES, and judge what they hold at the end of each
-	$(call build,release,-DP2P_TESTS=ON,endurance)
-	@build/release/endurance $(MINUTES)
+endurance: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
+endurance: export ASAN_OPTIONS = quarantine_size_mb=16
+endurance: PRESET = release
+endurance: need-test  ## Run providers and requesters for MINUTES, and judge what they hold at the end of each; PRESET=asan or tsan
+	$(call build,$(PRESET),-DP2P_TESTS=ON,endurance)
+	@build/$(PRESET)/endurance $(MINUTES)
 
 siege: need-dev  ## Attack a provider from other addresses, and judge what a well-behaved peer notices of it
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent)
@@ -88,8 +99,12 @@ bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and writ
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_agent floor)
 	@bench/run.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH)
 
+interop: export P2P_TEST_LOG = $(CURDIR)/build/release/said-to-peers
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
+	$(call build,release,-DP2P_TESTS=ON,leaks)
+	@rm -f $(P2P_TEST_LOG)
 	@tests/interop/run.py
+	$(call no-leaks,said-to-peers)
 
 interop-memcheck: need-dev build  ## The same with p2p-agent and its library under valgrind's memcheck
 	@tests/interop/run.py --memcheck

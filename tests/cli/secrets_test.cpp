@@ -3,6 +3,7 @@
 #include "crypto/crypto.hpp"
 #include "identity/key_file.hpp"
 #include "network/system.hpp"
+#include "support/leaks.hpp"
 #include "support/openai_server.hpp"
 #include "support/program.hpp"
 #include "support/spellings.hpp"
@@ -74,6 +75,23 @@ TEST(Spellings, AreFoundWhereverTheyBegin) {
     EXPECT_NE(spelling_in(base64(longer, "+/"), secret), "");
   }
   EXPECT_EQ(spelling_in("some thing", secret), "");
+}
+
+TEST(Leaks, AreFoundInEachSpelling) {
+  crypto::Secret<KeyPair::seed_size> seed;
+  crypto::SystemRandom().fill(std::span(seed.data(), seed.size()));
+  const std::string named = "connected to " + KeyPair(seed).peer_id().text() + "\n";
+  const Bytes secret(seed.data(), seed.data() + seed.size());
+  EXPECT_TRUE(Leaks(named).found().empty());
+  EXPECT_EQ(Leaks(named).peers().size(), 1U);
+  std::vector<std::string> texts{std::string(as_text(secret)), base58_encode(secret), to_hex(secret), "0" + to_hex(secret)};
+  for (std::size_t before = 0; before < 3; ++before) {
+    Bytes longer(before, 'x');
+    append(longer, secret);
+    append(longer, as_bytes("yyy"));
+    for (const char* const last_two : {"+/", "-_"}) texts.push_back("AB" + base64(longer, last_two));
+  }
+  for (const std::string& text : texts) EXPECT_EQ(Leaks(named + text + "\n").found().size(), 1U) << text;
 }
 
 TEST(Secrets, AreInNothingThatTheProgramSays) {

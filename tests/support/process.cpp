@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 
 namespace p2p::test {
@@ -66,6 +67,15 @@ Process::~Process() {
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
   }
+  for (const auto& [end, text] : {std::pair(out_, &output), std::pair(err_, &errors)}) {
+    std::array<char, 65536> buffer{};
+    if (end >= 0) fcntl(end, F_SETFL, O_NONBLOCK);  // some other process may hold the pipe
+    for (ssize_t count = 0; end >= 0 && (count = ::read(end, buffer.data(), buffer.size())) > 0;) {
+      text->append(buffer.data(), static_cast<std::size_t>(count));
+    }
+  }
+  // What all programs of a run of tests have said, to be looked through when it is over.
+  if (const char* const log = std::getenv("P2P_TEST_LOG")) std::ofstream(log, std::ios::app | std::ios::binary) << output + errors + "\n";
   for (const int end : {out_, err_}) {
     if (end >= 0) ::close(end);
   }
