@@ -86,6 +86,7 @@ soak: need-test  ## Run the demo's course REPEAT times, and judge times and what
 
 endurance: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
 endurance: export ASAN_OPTIONS = quarantine_size_mb=16
+endurance: export LLVM_PROFILE_FILE = /dev/null
 endurance: PRESET = release
 endurance: need-test  ## Run providers and requesters for MINUTES, and judge what they hold at the end of each; PRESET=asan or tsan
 	$(call build,$(PRESET),-DP2P_TESTS=ON,endurance)

@@ -87,6 +87,7 @@ class Crowd:
             channel.close()
 
     def end(self):
+        check(self.thread.is_alive() and self.opened >= CROWD, f"it was no attack: {self.opened:,} connections were opened")
         self.ending = True
         self.thread.join()
         return f"{self.opened:,} opened, {self.dropped:,} dropped"
@@ -103,7 +104,8 @@ class Churn:
         running = self.child.poll() is None
         self.child.kill()
         self.child.wait()
-        return "handshakes, eight at a time" + ("" if running else " (it gave up)")
+        check(running, "it was no attack: `bench --connections` gave up")
+        return "handshakes, eight at a time"
 
 
 ATTACKS = {

@@ -145,7 +145,7 @@ void add_options(CLI::App& command, RunOptions& options) {
       ->allow_extra_args(false);
   command.add_flag("--stream,!--no-stream", options.stream, "Print the output as it comes (default: on a terminal)");
   command.add_option("--receipt", options.receipt, "Keep what proves the answer; `p2p-agent verify` checks it")->type_name("FILE");
-  command.add_option("--retries", options.retries, "Try again after a broken connection, or when the provider is busy")
+  command.add_option("--retries", options.retries, "Try again without a connection, after a broken one, or when the provider is busy")
       ->capture_default_str()
       ->check(CLI::Range(0U, 1000U))
       ->type_name("N");

@@ -98,22 +98,38 @@ class Course {
 
  private:
   Awaitable<Exit> ask_named(Time deadline) {
+    const Time enough = start_ + options_.timeout;
     Duration pause = limits::retry_pause;
-    while (true) {
-      for (const PeerName& peer : named_) {
-        if (co_await attempt(peer, deadline)) co_return show();
+    std::vector<PeerName> asked = named_;
+    for (bool again = false;; again = true) {
+      if (again) deadline = session_.now() + options_.wait;
+      std::vector<PeerName> unreached;
+      for (const PeerName& peer : asked) {
+        const Attempt attempt = co_await ask(peer, deadline, again);
+        if (attempt == Attempt::answered) co_return show();
+        if (attempt == Attempt::unreached) unreached.push_back(peer);
       }
-      if (retries_ == 0 || failure_->exit != Exit::connection) throw *failure_;
-      note_retry(why_);
+      if (retries_ == 0 || unreached.empty() || session_.now() + pause >= enough) throw *failure_;
       co_await session_.pause(pause);
+      note_retry(why_);
       pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
-      deadline = session_.now() + options_.wait;
+      asked = std::move(unreached);
     }
   }
 
-  void fail_to_connect(const boost::system::system_error& error) {
-    failure_ = connect_failure_of(error);
-    why_ = message_of(error);
+  enum class Attempt {
+    answered,
+    unreached,  // as yet
+    failed
+  };
+
+  Attempt fail_to_connect(const boost::system::system_error& error) {
+    Failure failure = connect_failure_of(error);
+    const bool passing = failure.exit == Exit::connection;
+    if (passing) why_ = message_of(error);
+    // Of several peers' failures the last one is told, but that somebody else answered where one was expected.
+    if (!failure_ || failure_->exit != Exit::unverified) failure_ = std::move(failure);
+    return passing ? Attempt::unreached : Attempt::failed;
   }
 
   void note_retry(const std::string& why) {
@@ -132,7 +148,8 @@ class Course {
         found_ = provider->found;
         connected_ = provider->connected;
         manager_.trust(provider->peer);  // its info offers what the task asks for
-        if (!co_await submit(provider->peer, {})) continue;
+        const Attempt attempt = co_await submit(provider->peer, {});
+        if (attempt != Attempt::answered) continue;
         exit = show();
         break;
       }
@@ -207,8 +224,8 @@ class Course {
     return {Exit::no_peer, std::string(nobody.what()) + " (asked for tasks of type " + options_.task_type + ")"};
   }
 
-  /// Asks one peer that the user named. False when it is not to be had, and why in failure_.
-  Awaitable<bool> attempt(PeerName peer, Time deadline) {
+  /// Asks one peer that the user named. When it is not to be had, why is in failure_.
+  Awaitable<Attempt> ask(PeerName peer, Time deadline, bool again) {
     PeerId provider;
     try {
       co_await session_.find(peer, deadline);
@@ -217,11 +234,11 @@ class Course {
       manager_.trust(provider);
       connected_ = session_.now();
     } catch (const boost::system::system_error& error) {
-      fail_to_connect(error);
-      co_return false;
+      co_return fail_to_connect(error);
     } catch (const Failure& not_found) {
+      if (again) co_return Attempt::unreached;  // it was heard of, and is not at once again
       failure_ = not_found;
-      co_return false;
+      co_return Attempt::failed;
     }
     std::vector<Multiaddr> addresses;
     if (peer.address) addresses.push_back(*peer.address);
@@ -229,8 +246,9 @@ class Course {
   }
 
   /// As above, for a peer that is connected. From the moment that the task was sent every failure is final.
-  Awaitable<bool> submit(PeerId provider, std::vector<Multiaddr> addresses) {
+  Awaitable<Attempt> submit(PeerId provider, std::vector<Multiaddr> addresses) {
     provider_ = provider;
+    Attempt attempt = Attempt::failed;
     bool sent = false;
     const std::function<void(const Update&)> on_update = [this](const Update& update) { show(update); };
     const std::function<void(const std::string&)> on_sent = [&](const std::string&) {
@@ -244,7 +262,7 @@ class Course {
     try {
       answer_ = co_await manager_.submit(provider_, task_, on_update, on_sent, std::move(retries));
       answered_ = session_.now();
-      co_return true;
+      co_return Attempt::answered;
     } catch (const boost::system::system_error& error) {
       // Who said that it takes tasks, and does not want to have said so once it has one, has the prompt.
       const bool deceived = sent && survey_ != nullptr;
@@ -257,11 +275,11 @@ class Course {
       } else if (is(error, Errc::invalid)) {
         throw failure_of(error);
       } else {
-        fail_to_connect(error);
+        attempt = fail_to_connect(error);
       }
     }
     session_.agent().disconnect(provider_);
-    co_return false;
+    co_return attempt;
   }
 
   void show(const Update& update) {

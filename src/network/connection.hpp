@@ -56,7 +56,7 @@ class Connection {
   /// protocols that the peer is known to speak.
   Stream open_stream_lazily(std::string protocol);
 
-  /// The time of a round trip of libp2p's ping. Throws unsupported, timed_out, unverified, closed.
+  /// The time of a round trip of libp2p's ping. Throws unsupported, exhausted, timed_out, unverified, closed.
   Awaitable<Duration> ping() { return pings_.measure(); }
 
   /// Sends what is waiting, says goodbye and ends the connection; streams wake with closed.

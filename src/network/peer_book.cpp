@@ -27,7 +27,7 @@ void PeerBook::Name::refresh_behind(Time when, Random& random) {
   const auto percent = [this](int of_ttl) { return microseconds(ttl) * of_ttl / 100; };
   for (const int due : refresh_percent) {
     if (heard + percent(due) <= when) continue;
-    refresh = heard + percent(due) + microseconds(random.below(percent(refresh_spread).count()));
+    refresh = heard + percent(due) + microseconds(random.below(static_cast<std::uint64_t>(percent(refresh_spread).count())));
     break;
   }
 }

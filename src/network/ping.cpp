@@ -42,8 +42,7 @@ struct Pings::UnderWay {
 };
 
 Awaitable<Duration> Pings::measure() {
-  if (under_way_ == nullptr) start(Behind::keep);
-  const std::shared_ptr<UnderWay> ping = under_way_;
+  const std::shared_ptr<UnderWay> ping = under_way_ != nullptr ? under_way_ : start(Behind::keep);
   co_await ping->over.wait();
   if (ping->failure) std::rethrow_exception(ping->failure);
   co_return ping->time;
@@ -51,6 +50,7 @@ Awaitable<Duration> Pings::measure() {
 
 bool Pings::begin() {
   if (under_way_ != nullptr) return true;
+  end_old_stream();
   try {
     start(stream_ ? Behind::keep : Behind::close);
     return true;
@@ -59,15 +59,16 @@ bool Pings::begin() {
   }
 }
 
-void Pings::start(Behind behind) {
-  const Time now = environment_.clock.now();
-  if (stream_ && (now >= stream_until_ || stream_->ended())) end_stream();
+std::shared_ptr<Pings::UnderWay> Pings::start(Behind behind) {
+  end_old_stream();
   if (!stream_) {
     stream_.emplace(open_());
-    stream_until_ = now + limits::ping_stream;
+    stream_until_ = environment_.clock.now() + limits::ping_stream;
   }
-  under_way_ = std::make_shared<UnderWay>(environment_.loop);
-  group_.spawn(run(under_way_, behind));
+  auto ping = std::make_shared<UnderWay>(environment_.loop);
+  under_way_ = ping;
+  group_.spawn(run(ping, behind));  // which may be over already behind this
+  return ping;
 }
 
 Awaitable<void> Pings::run(std::shared_ptr<UnderWay> ping, Behind behind) {
@@ -80,6 +81,10 @@ Awaitable<void> Pings::run(std::shared_ptr<UnderWay> ping, Behind behind) {
   under_way_.reset();
   ping->over.open();
   if (behind == Behind::close) end_stream();
+}
+
+void Pings::end_old_stream() {
+  if (stream_ && (environment_.clock.now() >= stream_until_ || stream_->ended())) end_stream();
 }
 
 void Pings::end_stream() {

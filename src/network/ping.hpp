@@ -39,8 +39,9 @@ class Pings {
   enum class Behind { keep, close };
 
   /// Throws what `open` throws.
-  void start(Behind behind);
+  std::shared_ptr<UnderWay> start(Behind behind);
   Awaitable<void> run(std::shared_ptr<UnderWay> ping, Behind behind);
+  void end_old_stream();
   void end_stream();
   Awaitable<void> finish(Stream stream);
 

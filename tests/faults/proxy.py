@@ -113,7 +113,8 @@ class Proxy:
             self.reset(source, sink)
         elif fault == CUT:
             for end in (source, sink):
-                end.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
         elif fault == HALF_CLOSE:
             sink.shutdown(socket.SHUT_WR)
 
@@ -121,7 +122,9 @@ class Proxy:
     def reset(*ends):
         loop = asyncio.get_running_loop()
         for end in ends:
-            loop.remove_reader(end)  # whoever waits there is woken by close()
+            if end.fileno() < 0:
+                continue
+            loop.remove_reader(end)
             loop.remove_writer(end)
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()

@@ -92,6 +92,36 @@ TEST_P(PingsOfAConnection, OpenAnotherStreamWhenThePeerHasEndedTheirs) {
   });
 }
 
+// The answer is there before the next ping asks for it.
+TEST_P(PingsOfAConnection, RefuseWhatWasSaidBetweenThem) {
+  bool good = false;
+  count_streams([&](Stream stream) -> Awaitable<void> {
+    co_await stream.write(co_await stream.read());
+    co_await pause(network, std::chrono::milliseconds(100));
+    const Bytes stray(1);
+    if (!good) co_await stream.write(stray);
+    co_await serve_ping(std::move(stream));
+  });
+  with_connection([&]() -> Awaitable<void> {
+    co_await ping_each_second(1);
+    const auto once = [&]() -> Awaitable<void> { co_await a.agent.ping(b.agent.id()); };
+    EXPECT_EQ(co_await error_of(once()), Errc::unverified);
+    good = true;
+    co_await ping_each_second(2);
+    EXPECT_EQ(opened, 2);
+  });
+}
+
+// Those that ask for a sign of life leave no stream behind, also when another one was kept before.
+TEST_P(PingsOfAConnection, EndTheirStreamsOnAnIdleConnection) {
+  count_streams(serve_ping);
+  with_connection([&]() -> Awaitable<void> {
+    co_await ping_each_second(1);
+    co_await pause(network, std::chrono::minutes(1));
+    EXPECT_LE(open, GetParam() == yamux_protocol ? 1 : 0);
+  });
+}
+
 TEST_P(PingsOfAConnection, AreAnsweredOnTheNewestStreams) {
   with_connection([&]() -> Awaitable<void> {
     std::vector<Stream> streams;
