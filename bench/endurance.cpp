@@ -361,8 +361,12 @@ class Life {
   Awaitable<void> out_of_time() {
     Task made = lengthy();
     made.timeout_ms = 30 + dice_() % 100;
-    const Answer answer = co_await submit(std::move(made));
-    expect_error(answer, "deadline_exceeded");
+    try {
+      const Answer answer = co_await submit(std::move(made));
+      expect_error(answer, "deadline_exceeded");
+    } catch (const boost::system::system_error& error) {
+      if (!is(error, Errc::timed_out)) throw;  // a machine that stood still for a second is late, and the requester has a deadline, too
+    }
   }
   Awaitable<void> refused() {
     const bool model = dice_() % 2 == 0;

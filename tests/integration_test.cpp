@@ -75,7 +75,11 @@ TEST(Program, StreamsOverEachMuxer) {
 
 TEST(Program, ListsAndPingsPeers) {
   Serving provider;
-  const Ended peers = run({"peers", "--json", "--wait", "1"});
+  const Ended peers = eventually(
+      [] {
+        return run({"peers", "--json", "--wait", "1"});
+      },
+      [](const Ended& ended) { return ended.exit == 0; });
   EXPECT_EQ(peers.exit, 0) << peers.errors;
   EXPECT_NE(peers.output.find(provider.peer), std::string::npos);
   EXPECT_NE(peers.output.find("\"executor\":\"mock\""), std::string::npos);
@@ -177,7 +181,7 @@ TEST(Program, PassesOnThatTheProviderIsBusy) {
 }
 
 TEST(Program, FinishesWhatRunsBeforeItStops) {
-  Serving provider({"--executor", "mock:delay=1000"});
+  Serving provider({"--executor", "mock:delay=4000"});
   Process requester({program, "run", "--peer", provider.address, "x"}, on_loopback);
   EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
   provider.wait_until_running();

@@ -125,7 +125,7 @@ TEST(Secrets, AreInNothingThatTheProgramSays) {
   EXPECT_EQ(eventually([&] { return ask(asking); }, ready), 0);
   EXPECT_EQ(ask({"run", "--identity", mine, "--peer", provider.address, "hi"}), 5);  // the server refuses the key
   EXPECT_EQ(ask({"ping", "--identity", mine, "--count", "2", provider.address}), 0);
-  EXPECT_EQ(ask({"peers", "--identity", mine, "--wait", "0.2"}), 0);
+  EXPECT_EQ(eventually([&] { return ask({"peers", "--identity", mine, "--wait", "0.2"}); }, ready), 0);
   EXPECT_EQ(note(run({"id", "--json", "--identity", mine})), 0);
   // Files that are nearly right are shown in no message either.
   write_file(directory.file("damaged"), content_of(theirs).substr(0, 60));

@@ -255,7 +255,10 @@ TEST(Run, SaysWhoHasWhichModel) {
   if (!alone) GTEST_SKIP() << "this needs a network of its own, and there is none to be had";
   Serving mock;
   Serving provider(script("shout", "tr a-z A-Z"));
-  const Ended nobody = run({"run", "--wait", "300ms", "--model", "llama", "hello"});
+  const auto both = [&](const Ended& ended) {
+    return ended.errors.find("has shout") < ended.errors.size() && ended.errors.find("has mock") < ended.errors.size();
+  };
+  const Ended nobody = eventually([] { return run({"run", "--wait", "300ms", "--model", "llama", "hello"}); }, both);
   EXPECT_EQ(nobody.exit, 3);
   for (const std::string& part : {std::string("llama"), std::string("has shout"), std::string("has mock"), provider.peer.substr(46)}) {
     EXPECT_NE(nobody.errors.find(part), std::string::npos) << part << " is not in " << nobody.errors;
@@ -271,7 +274,7 @@ TEST(Run, GivesUpWhenATypeIsNotThere) {
 }
 
 TEST(Run, TriesAgainWhenTheProviderIsBusy) {
-  Serving provider({"--executor", "mock:delay=1500", "--slots", "1", "--queue", "0"});
+  Serving provider({"--executor", "mock:delay=4000", "--slots", "1", "--queue", "0"});
   Process first({program, "run", "--peer", provider.address, "x"}, on_loopback);
   EXPECT_FALSE(provider.process.line_with("\"connected\"").empty());
   provider.wait_until_running();

@@ -21,7 +21,7 @@ PROGRAM = HERE.parent.parent / "build" / "release" / "p2p-agent"
 
 # Seconds
 PULLED = 3  # how long a cable is out
-NOTICED = 6  # when a peer that is gone is noticed
+NOTICED = 9  # when a peer that is gone is noticed: in 5 s, which tests in virtual time judge, and what a busy machine adds
 ENDS = 40  # when everything here has ended that ever does
 
 AT_ONCE = 4  # of the cases, which mostly wait
@@ -129,7 +129,8 @@ def cable_pulled_in_a_stream(network):
             if code == 0:
                 check_answered(client)
         status = provider.expect("task", ENDS)["status"]
-        check(status == ("completed" if code == 0 else "lost"), f"the provider says {status}")
+        # Where it failed, the work may have been done before anybody noticed.
+        check(status == "completed" or (code != 0 and status == "lost"), f"the provider says {status}")
         check_serves(network, provider)
         provider.stop()
     return "it went on" if code == 0 else f"it failed: {last['message']}"

@@ -49,9 +49,9 @@ MODEL_STEPS = ["plain", "stream", "length"]
 
 PROMPT = "Grüße, P2P AI! 你好 🤖"
 ANSWER = "Processed: " + PROMPT
-SLOW = "slow:20:50"  # a second, in twenty pieces
+SLOW = "slow:60:50"  # three seconds, in sixty pieces
 SLOW_ANSWER = "Processed: " + SLOW
-SLOW_MOCK = "mock:delay=1000,pieces=20"
+SLOW_MOCK = "mock:delay=3000,pieces=60"
 ECHO_BYTES = 64 * 1024 * 1024
 
 # Seconds. Whoever waits for longer than this waits for something that does not come.
@@ -367,7 +367,8 @@ def dial(dialer, listener, steps, muxer=None, pieces=3, prompt=PROMPT):
                                 server.expect("task", END_WAIT, tasks, status="completed")
                             if not rest:
                                 client.finish()
-                                server.expect("disconnected", END_WAIT, connections)
+                                # One that is replaced at once may be neither lost nor made to those who ask whether there is one.
+                                server.expect("disconnected", END_WAIT, len(server.all("connected")))
                             record(step, None)
                         except Problem as problem:
                             record(step, problem)

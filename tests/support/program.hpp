@@ -57,13 +57,14 @@ class Serving {
     }
   }
 
-  /// Returns when its own info says that it runs a task.
+  /// Returns when its own info says that it runs a task. Fails when none of many looks sees one.
   void wait_until_running() const {
-    while (true) {
+    for (int looks = 0; looks < 100; ++looks) {
       const std::string output = run({"peers", "--json", "--wait", "0.2"}).output;
       const std::size_t at = output.find("\"peer\":\"" + peer);
       if (at != std::string::npos && output.substr(at, output.find('\n', at) - at).find("\"running\":1") != std::string::npos) return;
     }
+    ADD_FAILURE() << "no task was seen to run";
   }
 
   Process process;

@@ -298,7 +298,7 @@ func (r *requester) deadline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithTimeout(ctx, deadlineMS*time.Millisecond+time.Second)
+	ctx, stop := context.WithTimeout(ctx, deadlineMS*time.Millisecond+5*time.Second)
 	defer stop()
 	got, err := r.ask(ctx, q)
 	if err == nil {

@@ -216,7 +216,7 @@ async function dial (address, { muxers, do: steps, prompt, bytes }) {
 
     async deadline () {
       const sent = await request({ stream: true, timeout_ms: DEADLINE_MS })
-      const answer = await exchange(sent, { waitMs: DEADLINE_MS + 1_000 })
+      const answer = await exchange(sent, { waitMs: DEADLINE_MS + 5_000 })
       refused(answer, 'cancelled', 'deadline_exceeded')
       const { status, error, output } = answer.result
       return { task_id: sent.task.task_id, status, code: error.code, text: output?.text ?? null, updates: answer.updates }

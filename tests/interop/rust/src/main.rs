@@ -430,8 +430,8 @@ impl Session {
             "codes" => self.codes().await,
             "deadline" => {
                 let question = self.question(json!({"stream": true, "timeout_ms": DEADLINE.as_millis() as u64}))?;
-                let answer = timeout(DEADLINE + Duration::from_secs(1), self.ask(&question)).await;
-                let answer = answer.context("nothing came a second after the deadline")??;
+                let answer = timeout(DEADLINE + Duration::from_secs(5), self.ask(&question)).await;
+                let answer = answer.context("nothing came five seconds after the deadline")??;
                 let code = answer.refused("cancelled", "deadline_exceeded")?;
                 Ok(json!({
                     "event": name, "task_id": question.id, "status": answer.status, "code": code,

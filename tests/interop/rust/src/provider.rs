@@ -32,7 +32,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 const LAST_CLOSE: Duration = Duration::from_secs(30);
 
 /// How much later than its streams a connection may be seen to be lost.
-const CLOSING: Duration = Duration::from_millis(100);
+const CLOSING: Duration = Duration::from_millis(500);
 
 pub struct Provider {
     key: Keypair,
