@@ -350,7 +350,8 @@ def dial(dialer, listener, steps, muxer=None, pieces=3, prompt=PROMPT):
             rest = list(steps)
             tasks = connections = 0
             while rest:
-                with Process([*dialer, "dial", listening["addrs"][0], "--do", ",".join(rest), "--prompt", prompt, *muxer_options(muxer)]) as client:
+                with Process([*dialer, "dial", listening["addrs"][0], "--do", ",".join(rest), "--prompt", prompt, "--bytes", ECHO_BYTES,
+                              *muxer_options(muxer)]) as client:
                     connected = client.expect("connected", START_WAIT)
                     check(connected["muxer"] in (muxer or "yamux", None), f"the muxer is {connected['muxer']}")
                     connections += 1
@@ -807,6 +808,8 @@ def main():
         WRAPPER.extend(MEMCHECK)
         for wait in ("START_WAIT", "STEP_WAIT", "DISCOVER_WAIT", "END_WAIT"):
             globals()[wait] *= MEMCHECK_SLOWER
+        global ECHO_BYTES
+        ECHO_BYTES //= MEMCHECK_SLOWER  # js ends a connection on which its ping waits for seconds
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     ours = Ours((options.agent or RELEASE / "interop_agent").resolve())
