@@ -5,8 +5,6 @@
 #include "network/stream_state.hpp"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <functional>
 
 namespace p2p {
@@ -58,6 +56,7 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       unsent_(std::move(upgraded.unsent)),
       output_(environment.loop),
       relieved_(environment.clock, environment.loop),
+      behind_read_(environment.loop),
       group_(environment.loop),
       pings_(environment_, group_, [this] { return open_stream_lazily(std::string(ping_protocol)); }) {}
 
@@ -89,6 +88,10 @@ Awaitable<void> Connection::read_loop() {
     }
     input_begin_ = input_end_ - unread.size();
     if (failure_) break;
+    if (negotiating_ > limits::negotiating_streams && !std::exchange(thinning_, true)) {
+      group_.spawn(thin_out());
+      behind_read_.notify();
+    }
     if (session_->congested()) co_await relieve_congestion();
     if (!unread.empty() && !record_begun_) {
       record_begun_ = environment_.clock.now();
@@ -183,7 +186,6 @@ void Connection::on_event(const MuxEvent& event) {
     Stream stream = begin_stream(event.stream);
     stream.state_->inbound = true;
     group_.spawn(serve(std::move(stream)));
-    if (negotiating_ > limits::negotiating_streams && !std::exchange(thinning_, true)) group_.spawn(thin_out());
     return;
   }
   const auto at = streams_.find(event.stream);
@@ -225,8 +227,7 @@ void Connection::forget(Stream::State& state) {
 // Of many streams that were opened at once, those agree on their protocols first that have said it already. What is left beyond the limit
 // goes, the last one first.
 Awaitable<void> Connection::thin_out() {
-  // What was read in one go wakes them, in a turn of the loop that may be behind the first one.
-  for (int turn = 0; turn < 2; ++turn) co_await boost::asio::post(environment_.loop, boost::asio::use_awaitable);
+  co_await behind_read_.wait();  // and behind all streams that what was read in one go has woken
   std::vector<StreamId> undecided;
   for (const auto& [id, state] : streams_) {
     if (state->protocol.empty()) undecided.push_back(id);

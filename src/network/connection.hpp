@@ -138,6 +138,7 @@ class Connection {
   Time life_check_due_{};
   Timer life_check_;
   Alarm relieved_;        // the stream that stopped the reading was read, or waited for long enough
+  Event behind_read_;     // what was read in one go has woken whom it concerns
   bool closing_ = false;  // the writer ends when all is written
   std::optional<Error> failure_;
   std::string reason_;
