@@ -23,9 +23,9 @@ endef
 # Without the tests, until `make test` turns them on in the same place.
 without-tests = $(if $(wildcard build/release/CMakeCache.txt),,-DP2P_TESTS=OFF)
 
-# $(call no-leaks,files): what tests and the programs that they started have said names nobody together with a secret key.
+# $(call no-leaks[,another log]): what tests and the programs that they started have said names nobody together with a secret key.
 define no-leaks
-@build/release/tests/leaks $(addprefix build/release/,$(1))
+@build/release/tests/leaks $(P2P_TEST_LOG) $(1)
 endef
 
 # $(call run-tests,preset)
@@ -48,9 +48,9 @@ demo-llm: build need-llm  ## Have a language model on one agent answer another; 
 test: export P2P_TEST_LOG = $(CURDIR)/build/release/said
 test: need-test  ## Build and run all tests
 	$(call build,release,-DP2P_TESTS=ON)
-	@rm -f build/release/said
+	@rm -f $(P2P_TEST_LOG)
 	$(call run-tests,release)
-	$(call no-leaks,said Testing/Temporary/LastTest.log)
+	$(call no-leaks,build/release/Testing/Temporary/LastTest.log)
 
 build: need-demo  ## Build build/release/p2p-agent and mvp_demo
 	$(call build,release,$(without-tests),p2p-agent mvp_demo)
@@ -61,7 +61,7 @@ deps-dev: need-dev  ## Install those that all other targets need, too
 need-%:
 	@scripts/deps $*
 
-asan: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
+asan endurance: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
 asan: export LLVM_PROFILE_FILE = $(CURDIR)/build/asan/profiles/%4m.profraw
 asan: need-dev  ## Run the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(call build,asan)
@@ -84,7 +84,6 @@ soak: need-test  ## Run the demo's course REPEAT times, and judge times and what
 	@build/release/mvp_demo --repeat $(REPEAT)
 	@build/release/promises
 
-endurance: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
 endurance: export ASAN_OPTIONS = quarantine_size_mb=16
 endurance: export LLVM_PROFILE_FILE = /dev/null
 endurance: PRESET = release
@@ -105,7 +104,7 @@ interop: need-dev build  ## Run p2p-agent against other libp2p implementations
 	$(call build,release,-DP2P_TESTS=ON,leaks)
 	@rm -f $(P2P_TEST_LOG)
 	@tests/interop/run.py
-	$(call no-leaks,said-to-peers)
+	$(call no-leaks)
 
 interop-memcheck: need-dev build  ## The same with p2p-agent and its library under valgrind's memcheck
 	@tests/interop/run.py --memcheck

@@ -50,9 +50,8 @@ Awaitable<Duration> Pings::measure() {
 
 bool Pings::begin() {
   if (under_way_ != nullptr) return true;
-  end_old_stream();
   try {
-    start(stream_ ? Behind::keep : Behind::close);
+    start(Behind::close);
     return true;
   } catch (const boost::system::system_error&) {
     return false;  // no stream can be opened now
@@ -60,10 +59,13 @@ bool Pings::begin() {
 }
 
 std::shared_ptr<Pings::UnderWay> Pings::start(Behind behind) {
-  end_old_stream();
-  if (!stream_) {
+  const Time now = environment_.clock.now();
+  if (stream_ && (now >= stream_until_ || stream_->ended())) end_stream();
+  if (stream_) {
+    behind = Behind::keep;  // as whoever opened it wants it
+  } else {
     stream_.emplace(open_());
-    stream_until_ = environment_.clock.now() + limits::ping_stream;
+    stream_until_ = now + limits::ping_stream;
   }
   auto ping = std::make_shared<UnderWay>(environment_.loop);
   under_way_ = ping;
@@ -81,10 +83,6 @@ Awaitable<void> Pings::run(std::shared_ptr<UnderWay> ping, Behind behind) {
   under_way_.reset();
   ping->over.open();
   if (behind == Behind::close) end_stream();
-}
-
-void Pings::end_old_stream() {
-  if (stream_ && (environment_.clock.now() >= stream_until_ || stream_->ended())) end_stream();
 }
 
 void Pings::end_stream() {

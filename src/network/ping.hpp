@@ -41,7 +41,6 @@ class Pings {
   /// Throws what `open` throws.
   std::shared_ptr<UnderWay> start(Behind behind);
   Awaitable<void> run(std::shared_ptr<UnderWay> ping, Behind behind);
-  void end_old_stream();
   void end_stream();
   Awaitable<void> finish(Stream stream);
 

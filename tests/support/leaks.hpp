@@ -4,9 +4,11 @@
 
 #include "base/base58.hpp"
 #include "identity/identity.hpp"
+#include "support/hex.hpp"
+#include "support/spellings.hpp"
 
 #include <algorithm>
-#include <array>
+#include <cctype>
 #include <set>
 #include <string>
 #include <vector>
@@ -76,13 +78,15 @@ class Leaks {
   }
 
   void try_hex(std::string_view text) {
-    each_run(text, "0123456789abcdefABCDEF", 2 * size, [this](std::string_view run) {
-      for (std::size_t from = 0; from < 2; ++from) try_windows(from_hex(run.substr(from, (run.size() - from) / 2 * 2)));
+    std::string lower(text);
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    each_run(lower, "0123456789abcdef", 2 * size, [this](std::string_view run) {
+      for (std::size_t from = 0; from < 2; ++from) try_windows(hex(run.substr(from, (run.size() - from) / 2 * 2)));
     });
   }
 
   void try_base64(std::string_view text, const char* last_two) {
-    const std::string digits = std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") + last_two;
+    const std::string digits = base64_digits(last_two);
     each_run(text, digits, 43, [&](std::string_view run) {
       for (std::size_t from = 0; from < 4; ++from) {
         Bytes bytes;
@@ -109,14 +113,6 @@ class Leaks {
         }
       }
     });
-  }
-
-  static Bytes from_hex(std::string_view digits) {
-    const auto value = [](char digit) { return digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10; };
-    Bytes bytes;
-    for (std::size_t at = 0; at < digits.size(); at += 2)
-      bytes.push_back(static_cast<std::uint8_t>(value(digits[at]) << 4 | value(digits[at + 1])));
-    return bytes;
   }
 
   std::set<std::string> peers_;

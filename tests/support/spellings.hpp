@@ -11,8 +11,13 @@
 
 namespace p2p::test {
 
+/// "+/" and "-_" are the last two that are in use.
+inline std::string base64_digits(const char* last_two) {
+  return std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") + last_two;
+}
+
 inline std::string base64(ByteView bytes, const char* last_two) {
-  const std::string digits = std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") + last_two;
+  const std::string digits = base64_digits(last_two);
   std::string text;
   for (std::size_t at = 0; at + 3 <= bytes.size(); at += 3) {  // what is left over has no digits of its own
     const unsigned three = static_cast<unsigned>(bytes[at] << 16 | bytes[at + 1] << 8 | bytes[at + 2]);
