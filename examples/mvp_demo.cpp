@@ -107,7 +107,7 @@ class ProviderThread {
       narrator_.step("B", "task", "ran task " + task.task_id + ": " + task.status, {{"task_id", task.task_id}, {"status", task.status}});
     });
     const auto serving = [&]() -> Awaitable<void> {
-      narrator_.step("B", "listening", agent.id().text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id().text()}});
+      narrator_.step("B", "listening", agent.id_text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id_text()}});
       listening_.set_value(agent.id());
       const std::function<void()> wait = [this] { stop_requested_.get_future().wait(); };
       co_await system.environment().pool.run(wait);
@@ -134,7 +134,7 @@ class ProviderThread {
 /// Agent A's part, on the calling thread.
 Awaitable<void> request(Agent& agent, const PeerId& wanted, const Options& options, Narrator& narrator) {
   const Environment& environment = agent.environment();
-  narrator.step("A", "listening", agent.id().text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id().text()}});
+  narrator.step("A", "listening", agent.id_text() + " listens on " + joined(agent.addresses()), {{"peer", agent.id_text()}});
   const Time deadline = environment.clock.now() + discovery_wait;
   while (co_await agent.next_discovered(deadline) != wanted) {
   }

@@ -119,7 +119,8 @@ std::string base58_encode(ByteView bytes) {
     for (std::size_t i = 0; i < digits_at_once; ++i, group /= 58) *digit++ = base58_alphabet[group % 58];
   }
   const std::size_t leading = std::min(text.find_first_not_of(base58_alphabet[0]), text.size());
-  return text.erase(0, leading - zeros);
+  text.erase(0, leading - zeros);
+  return text;
 }
 
 Result<Bytes> base58_decode(std::string_view text) { return decode_number(text, base58_digits); }

@@ -213,7 +213,7 @@ class Course {
       return {Exit::no_peer, "no agent here has the model '" + model_.value_or("") + "': " + who + "; name one of these with --model"};
     }
     if (!refusals_.empty()) {
-      const std::string self = session_.agent().id().text();
+      const std::string self = session_.agent().id_text();
       return {Exit::no_peer,
               refusals_.front().text() + " does not run tasks for " + self + ": its owner may add `--allow " + self + "`" +
                   (options_.identity.empty() ? ", and you `--identity FILE`, since this identity is a new one each time" : "")};

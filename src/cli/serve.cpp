@@ -125,11 +125,11 @@ class Narrator {
 
   void listening(const Agent& agent, const std::vector<Offer>& offers) const {
     const std::vector<Multiaddr> addresses = agent.addresses();
-    console_.event({{"event", "listening"}, {"peer", agent.id().text()}, {"addrs", texts(addresses, agent.id())}});
+    console_.event({{"event", "listening"}, {"peer", agent.id_text()}, {"addrs", texts(addresses, agent.id())}});
     for (const Offer& offer : offers) {
       std::string line = "serving " + offer.task_type + " with " + offer.executor;
       for (const std::string& model : offer.models) line += " " + escaped(model);
-      console_.line(line + " as " + console_.bold(agent.id().text()));
+      console_.line(line + " as " + console_.bold(agent.id_text()));
     }
     for (const Multiaddr& address : addresses) console_.line("  " + address.text());
   }

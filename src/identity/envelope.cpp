@@ -21,10 +21,10 @@ Bytes signed_bytes(std::string_view domain, ByteView payload_type, ByteView payl
 Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView payload_type, ByteView payload) {
   const auto signature = keys.sign(signed_bytes(domain, payload_type, payload));
   proto::Envelope envelope;
-  envelope.set_public_key(keys.public_key().encoded().data(), keys.public_key().encoded().size());
-  envelope.set_payload_type(payload_type.data(), payload_type.size());
-  envelope.set_payload(payload.data(), payload.size());
-  envelope.set_signature(signature.data(), signature.size());
+  envelope.mutable_public_key()->assign(as_text(keys.public_key().encoded()));  // set_… would copy twice
+  envelope.mutable_payload_type()->assign(as_text(payload_type));
+  envelope.mutable_payload()->assign(as_text(payload));
+  envelope.mutable_signature()->assign(as_text(signature));
   Bytes encoded(envelope.ByteSizeLong());
   envelope.SerializeWithCachedSizesToArray(encoded.data());
   return encoded;

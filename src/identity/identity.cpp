@@ -10,17 +10,19 @@
 namespace p2p {
 namespace {
 
-constexpr std::uint64_t identity_hash = 0x00;
-constexpr std::uint64_t sha2_256_hash = 0x12;
+constexpr std::uint8_t identity_hash = 0x00;
+constexpr std::uint8_t sha2_256_hash = 0x12;
 constexpr std::uint64_t cid_version_1 = 1;
 constexpr std::uint64_t libp2p_key_codec = 0x72;
 constexpr std::size_t max_inlined_key = 42;
 
-std::string encode_key(PublicKey::Type type, ByteView data) {
+Bytes encode_key(PublicKey::Type type, ByteView data) {
   proto::Key key;
   key.set_type(static_cast<proto::KeyType>(type));
-  key.set_data(data.data(), data.size());
-  return key.SerializeAsString();
+  key.mutable_data()->assign(as_text(data));
+  Bytes encoded(key.ByteSizeLong());
+  key.SerializeWithCachedSizesToArray(encoded.data());
+  return encoded;
 }
 
 // ParseFromArray would write to stderr about each missing field, as often as a peer likes.
@@ -38,44 +40,43 @@ crypto::Secret<64> secret_of(const crypto::SecretKey& seed) {
 
 }  // namespace
 
-PublicKey::PublicKey(Type type, ByteView data) : type_(type), data_(data.begin(), data.end()), encoded_(to_bytes(encode_key(type, data))) {}
+PublicKey::PublicKey(Type type, ByteView data) : PublicKey(type, data.size(), encode_key(type, data)) {}
 
 Result<PublicKey> PublicKey::decode(ByteView protobuf) {
   if (protobuf.size() > limits::public_key) return Error{Errc::too_large, "public key above its limit"};
   proto::Key key;
   if (!parse(key, protobuf)) return Error{Errc::malformed, "not a public key"};
-  PublicKey decoded(static_cast<Type>(key.type()), as_bytes(key.data()));
-  if (!equal(decoded.encoded(), protobuf)) return Error{Errc::malformed, "public key is not in its canonical form"};
-  if (decoded.type_ == Type::ed25519 && decoded.data_.size() != 32) return Error{Errc::malformed, "Ed25519 key of a wrong size"};
-  if (decoded.type_ == Type::secp256k1 && decoded.data_.size() != 33) return Error{Errc::malformed, "secp256k1 key of a wrong size"};
-  return decoded;
+  const auto type = static_cast<Type>(key.type());
+  const std::size_t size = key.data().size();
+  Bytes encoded = encode_key(type, as_bytes(key.data()));
+  if (!equal(encoded, protobuf)) return Error{Errc::malformed, "public key is not in its canonical form"};
+  if (type == Type::ed25519 && size != 32) return Error{Errc::malformed, "Ed25519 key of a wrong size"};
+  if (type == Type::secp256k1 && size != 33) return Error{Errc::malformed, "secp256k1 key of a wrong size"};
+  return PublicKey(type, size, std::move(encoded));
 }
 
 bool PublicKey::verify(ByteView message, ByteView signature) const noexcept {
   switch (type_) {
-    case Type::rsa: return crypto::rsa_verify(data_, message, signature);
-    case Type::ed25519: return crypto::ed25519_verify(data_, message, signature);
-    case Type::secp256k1: return crypto::secp256k1_verify(data_, message, signature);
-    case Type::ecdsa: return crypto::ecdsa_verify(data_, message, signature);
+    case Type::rsa: return crypto::rsa_verify(data(), message, signature);
+    case Type::ed25519: return crypto::ed25519_verify(data(), message, signature);
+    case Type::secp256k1: return crypto::secp256k1_verify(data(), message, signature);
+    case Type::ecdsa: return crypto::ecdsa_verify(data(), message, signature);
   }
   return false;
 }
 
 PeerId::PeerId(const PublicKey& key) {
-  Bytes multihash;
-  const ByteView encoded = key.encoded();
-  if (encoded.size() <= max_inlined_key) {
-    put_uvarint(multihash, identity_hash);
-    put_uvarint(multihash, encoded.size());
-    append(multihash, encoded);
+  const auto put = [this](std::uint8_t hash, ByteView digest) {  // both varints take a byte
+    bytes_[0] = hash;
+    bytes_[1] = static_cast<std::uint8_t>(digest.size());
+    std::copy(digest.begin(), digest.end(), bytes_.begin() + 2);
+    size_ = static_cast<std::uint8_t>(2 + digest.size());
+  };
+  if (key.encoded().size() <= max_inlined_key) {
+    put(identity_hash, key.encoded());
   } else {
-    const crypto::Digest digest = crypto::sha256(encoded);
-    put_uvarint(multihash, sha2_256_hash);
-    put_uvarint(multihash, digest.size());
-    append(multihash, digest);
+    put(sha2_256_hash, crypto::sha256(key.encoded()));
   }
-  std::copy(multihash.begin(), multihash.end(), bytes_.begin());
-  size_ = static_cast<std::uint8_t>(multihash.size());
 }
 
 Result<PeerId> PeerId::from_bytes(ByteView multihash) noexcept {

@@ -7,6 +7,7 @@
 #include "base/random.hpp"
 #include "crypto/crypto.hpp"
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -21,6 +22,7 @@ class PublicKey {
  public:
   enum class Type : std::uint8_t { rsa = 0, ed25519 = 1, secp256k1 = 2, ecdsa = 3 };
 
+  /// `data` is the key as libp2p has it for this type.
   PublicKey(Type type, ByteView data);
 
   /// Errors: malformed (not a PublicKey, not in canonical form, Ed25519 or secp256k1 of a wrong size), too_large.
@@ -33,9 +35,13 @@ class PublicKey {
   friend bool operator==(const PublicKey& a, const PublicKey& b) noexcept { return a.encoded_ == b.encoded_; }
 
  private:
+  PublicKey(Type type, std::size_t data_size, Bytes encoded) : type_(type), data_size_(data_size), encoded_(std::move(encoded)) {}
+  /// The key without what libp2p writes around it.
+  ByteView data() const noexcept { return encoded().last(std::min(data_size_, encoded_.size())); }
+
   Type type_;
-  Bytes data_;
-  Bytes encoded_;
+  std::size_t data_size_;
+  Bytes encoded_;  // ends with it
 };
 
 /// The multihash of a public key: the encoded key itself up to 42 bytes (Ed25519, secp256k1), its SHA-256 above (RSA, ECDSA).

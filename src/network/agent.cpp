@@ -72,9 +72,9 @@ struct Agent::Race {
 Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions options, AgentEvents events)
     : environment_(environment),
       identity_(std::move(identity)),
+      id_text_(identity_.peer_id().text()),
       options_(std::move(options)),
       events_(std::move(events)),
-      noise_static_(identity_, random_key(environment.random)),
       memory_(limits::memory_share(options_.memory()), environment.loop),
       news_(environment.clock, environment.loop),
       group_(environment.loop) {
@@ -84,6 +84,11 @@ Agent::Agent(const Environment& environment, KeyPair identity, AgentOptions opti
 }
 
 Agent::~Agent() = default;
+
+UpgradeOptions Agent::upgrade_options() {
+  if (!noise_static_) noise_static_.emplace(identity_, random_key(environment_.random));
+  return {*noise_static_, options_.muxers, &proofs_};
+}
 
 void Agent::handle(std::string protocol, StreamHandler handler) {
   handlers_.insert_or_assign(std::move(protocol), std::move(handler));

@@ -76,6 +76,7 @@ class Agent {
   Awaitable<void> stop();
 
   const PeerId& id() const noexcept { return identity_.peer_id(); }
+  const std::string& id_text() const noexcept { return id_text_; }
   const KeyPair& identity() const noexcept { return identity_; }
   const Environment& environment() const noexcept { return environment_; }
   const AgentOptions& options() const noexcept { return options_; }
@@ -148,13 +149,14 @@ class Agent {
   /// The same; throws closed.
   Peer& connected(const PeerId& peer) const;
   std::vector<Multiaddr> addresses_on(const Interface& interface) const;
-  UpgradeOptions upgrade_options() { return {noise_static_, options_.muxers, &proofs_}; }
+  UpgradeOptions upgrade_options();
 
   const Environment environment_;
   const KeyPair identity_;
+  const std::string id_text_;
   const AgentOptions options_;
   const AgentEvents events_;
-  const NoiseStatic noise_static_;
+  std::optional<NoiseStatic> noise_static_;  // made for the first connection, so that nobody waits for it who listens
   NoiseProofs proofs_;
   StreamHandlers handlers_;
   std::optional<OwnIdentify> own_identify_;

@@ -3,23 +3,26 @@
 #include "base/coding.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace p2p {
 
 Awaitable<std::optional<Bytes>> read_frame(Stream& stream, std::size_t limit) {
-  Bytes prefix;
+  std::array<std::uint8_t, max_uvarint_size + 1> prefix;
+  std::size_t known = 0;  // bytes of it; the length usually stands whole in what arrives first
   std::optional<Uvarint> length;
   ByteView arrived;
   while (!length) {
     arrived = co_await stream.read();
     if (arrived.empty()) {
-      if (prefix.empty()) co_return std::nullopt;
+      if (known == 0) co_return std::nullopt;
       fail(Errc::closed, "the stream ended within a message");
     }
-    // The length usually stands whole in what arrived first.
-    const std::size_t before = prefix.size();
-    append(prefix, arrived.first(std::min(arrived.size(), max_uvarint_size + 1)));
-    length = peek_uvarint(prefix).value();
+    const std::size_t before = known;
+    const ByteView more = arrived.first(std::min(arrived.size(), prefix.size() - known));
+    std::copy(more.begin(), more.end(), prefix.begin() + static_cast<std::ptrdiff_t>(known));
+    known += more.size();
+    length = peek_uvarint(ByteView(prefix).first(known)).value();
     arrived = arrived.subspan(length ? length->size - before : arrived.size());
   }
   if (length->value > limit) fail(Errc::too_large, "a message above its limit");

@@ -40,11 +40,11 @@ class Updates {
   throw error;
 }
 
-void check_result(const TaskResult& result, const Task& task, const std::string& sha256, const PeerId& self, const Updates& updates) {
+void check_result(const TaskResult& result, const Task& task, const std::string& sha256, const std::string& self, const Updates& updates) {
   if (result.task_sha256 != sha256) fail(Errc::unverified, "the result answers another task: its hash is different");
   const bool rejected_unread = result.status == Status::rejected && result.task_id == nil_task_id;
   if (result.task_id != task.task_id && !rejected_unread) fail(Errc::unverified, "the result answers another task: its id is different");
-  if (result.recipient != self.text()) fail(Errc::unverified, "the result is meant for another peer");
+  if (result.recipient != self) fail(Errc::unverified, "the result is meant for another peer");
   if (task.stream && result.text && *result.text != updates.text())
     fail(Errc::unverified, "the updates do not add up to the result's output");
 }
@@ -189,7 +189,7 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
   } catch (const boost::system::system_error& error) {
     rethrow_unverified(error);
   }
-  check_result(answer.result, sent.task, sent.sha256, agent_.id(), updates);
+  check_result(answer.result, sent.task, sent.sha256, agent_.id_text(), updates);
   if (answer.result.text && updates.text().size() < sent.told.size()) {
     fail(Errc::unverified, "the provider ran the task again, and its output is shorter");
   }
@@ -213,7 +213,7 @@ Awaitable<Info> TaskManager::info(PeerId provider) {
     if (!envelope) fail(Errc::closed, "the peer did not say what it executes");
     const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
     Info info = parse_info(payload).value();
-    if (info.recipient != agent_.id().text()) fail(Errc::unverified, "the peer's info is meant for another peer");
+    if (info.recipient != agent_.id_text()) fail(Errc::unverified, "the peer's info is meant for another peer");
     if (!info.executors.empty() && trusted_.size() < limits::mdns_peers) trust(provider);
     co_return info;
   } catch (const boost::system::system_error& error) {

@@ -22,12 +22,11 @@ std::string joined(const Texts& texts) {
   return list;
 }
 
-std::string key_of(const PeerId& requester, const std::string& task_id) { return std::string(as_text(requester.bytes())) + task_id; }
-
-bool is_for(const Task& task, const PeerId& provider) {
-  if (!task.recipient) return true;
-  const Result<PeerId> recipient = PeerId::from_text(*task.recipient);
-  return recipient && *recipient == provider;
+std::string key_of(const PeerId& requester, std::string_view task_id) {
+  const std::string_view id = as_text(requester.bytes());
+  std::string key;
+  key.reserve(task_id.size() + id.size());
+  return key.append(task_id).append(id);
 }
 
 /// What an executor answers for at present.
@@ -62,9 +61,10 @@ struct Provider::Lane {
 // A task from its arrival to its result.
 class Provider::Job final : public TaskCourse, public TaskRun {
  public:
-  Job(Provider& provider, Lane& lane_of_task, const PeerId& peer, Task task, std::string sha256, Bytes envelope)
+  Job(Provider& provider, Lane& lane_of_task, std::string key_of_job, const PeerId& peer, Task task, std::string sha256, Bytes envelope)
       : TaskCourse(provider.environment_.loop, task.task_id, task.stream),
         lane(lane_of_task),
+        key(std::move(key_of_job)),
         received(provider.environment_.clock.now()),
         task_envelope(std::move(envelope)),
         turn(provider.environment_.clock, provider.environment_.loop),
@@ -131,6 +131,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   }
 
   Lane& lane;
+  const std::string key;  // key_of() it
   const Time received;
   const Bytes task_envelope;  // kept for the receipt alone
   const std::uint64_t receipt_size = task_envelope.empty() ? 0 : receipt_size_limit(task_envelope.size());
@@ -311,7 +312,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   } else if (!parsed.task) {
     why = TaskError{"invalid_task", parsed.problem, {}};
   } else {
-    const std::string key = key_of(requester, parsed.task_id);
+    std::string key = key_of(requester, parsed.task_id);
     const std::string* known = nullptr;
     if (const auto job = jobs_.find(key); job != jobs_.end()) {
       known = &job->second->outcome.task_sha256;
@@ -326,18 +327,18 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     }
     if (!course && !why) {
       Route route = this->route(*parsed.task, size);
-      if (!is_for(*parsed.task, agent_.id())) {
-        why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id().text(), {}};
+      if (!is_for_us(*parsed.task)) {
+        why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id_text(), {}};
       } else if (route.error) {
         why = std::move(route.error);
       } else if (known != nullptr) {
         why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
       } else {
-        auto job = std::make_shared<Job>(*this, *route.lane, requester, *std::move(parsed.task), sha256,
+        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), requester, *std::move(parsed.task), sha256,
                                          options_.receipts != nullptr ? std::move(envelope) : Bytes());
         why = enter(*job);
         if (!why) {
-          jobs_.emplace(key, job);
+          jobs_.emplace(job->key, job);
           group_.spawn(go(job));
           course = std::move(job);
         }
@@ -359,6 +360,12 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
     if (!co_await ends_behind_task(environment_, stream)) ++refused_;
   }
+}
+
+bool Provider::is_for_us(const Task& task) const {
+  if (!task.recipient || *task.recipient == agent_.id_text()) return true;
+  const Result<PeerId> recipient = PeerId::from_text(*task.recipient);  // there are other ways to write it
+  return recipient && *recipient == agent_.id();
 }
 
 Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::string sha256, TaskError why) {
@@ -642,7 +649,7 @@ Awaitable<void> Provider::conclude(Job& job) {
   }
   report(job.requester(), result, false);
   if (result.status == Status::completed || result.status == Status::failed) {
-    memory_.add(key_of(job.requester(), job.task_id), {result.task_sha256, envelope}, environment_.clock.now());
+    memory_.add(job.key, {result.task_sha256, envelope}, environment_.clock.now());
   }
   forget(job);
   job.result = std::move(envelope);
@@ -662,7 +669,7 @@ Awaitable<Bytes> Provider::seal(TaskResult& result) {
 }
 
 void Provider::forget(const Job& job) {
-  const auto known = jobs_.find(key_of(job.requester(), job.task_id));
+  const auto known = jobs_.find(job.key);
   if (known != jobs_.end() && known->second.get() == &job) jobs_.erase(known);
 }
 

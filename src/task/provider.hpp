@@ -86,6 +86,7 @@ class Provider {
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
   std::shared_ptr<TaskCourse> course_again(const Task& task, const Bytes& envelope) const;
 
+  bool is_for_us(const Task& task) const;
   Route route(const Task& task, std::size_t size) const;
   std::optional<TaskError> enter(Job& job);
   void fill(Lane& lane);

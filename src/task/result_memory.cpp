@@ -8,13 +8,17 @@ const ResultMemory::Kept* ResultMemory::find(const std::string& key, Time now) {
   return found == by_key_.end() ? nullptr : &found->second->kept;
 }
 
-void ResultMemory::add(const std::string& key, Kept kept, Time now) {
+void ResultMemory::add(std::string key, Kept kept, Time now) {
   if (const auto found = by_key_.find(key); found != by_key_.end()) forget(found->second);
   if (kept.envelope.size() > bounds_.bytes || bounds_.results == 0) return;
   forget_old(now);
   while (by_age_.size() >= bounds_.results || bytes_ + kept.envelope.size() > bounds_.bytes) forget(by_age_.begin());
-  bytes_ += kept.envelope.size();
-  by_key_[key] = by_age_.insert(by_age_.end(), {key, std::move(kept), now});
+  const std::size_t size = kept.envelope.size();
+  std::list<Entry> entry;  // of its own until it is found by its key
+  entry.push_back({std::move(key), std::move(kept), now});
+  by_key_.emplace(entry.front().key, entry.begin());
+  by_age_.splice(by_age_.end(), entry);
+  bytes_ += size;
 }
 
 void ResultMemory::forget(std::list<Entry>::iterator entry) {

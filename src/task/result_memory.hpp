@@ -8,6 +8,7 @@
 #include <list>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace p2p {
 
@@ -29,7 +30,7 @@ class ResultMemory {
   /// call.
   const Kept* find(const std::string& key, Time now);
   /// Replaces what there is under `key`. A result larger than all there is room for is not kept.
-  void add(const std::string& key, Kept kept, Time now);
+  void add(std::string key, Kept kept, Time now);
 
   std::size_t size() const noexcept { return by_age_.size(); }
   std::size_t bytes() const noexcept { return bytes_; }
@@ -45,7 +46,7 @@ class ResultMemory {
 
   const Bounds bounds_;
   std::list<Entry> by_age_;  // oldest first
-  std::map<std::string, std::list<Entry>::iterator> by_key_;
+  std::map<std::string_view, std::list<Entry>::iterator> by_key_;
   std::size_t bytes_ = 0;
 };
 

@@ -7,6 +7,7 @@ namespace p2p::multistream {
 namespace {
 
 constexpr std::string_view not_available = "na";
+constexpr std::size_t usual_output = 64;  // bytes: the header and a protocol
 
 }  // namespace
 
@@ -29,6 +30,7 @@ Result<std::optional<std::string_view>> next_message(ByteView& in) {
 }
 
 Dialer::Dialer(std::vector<std::string> protocols) : protocols_(std::move(protocols)) {
+  output_.reserve(usual_output);
   put_message(output_, header);
   put_message(output_, protocols_.front());
 }
@@ -59,6 +61,7 @@ Result<void> Listener::receive(ByteView& in) {
     if (!greeted_) {
       if (*message != header) return Error{Errc::malformed, "the peer does not speak multistream-select"};
       greeted_ = true;
+      output_.reserve(usual_output);
       put_message(output_, header);
     } else if (++proposals_ > limits::multistream_proposals) {
       return Error{Errc::too_large, "too many proposals in one negotiation"};
