@@ -1,13 +1,11 @@
 #include "executors/openai.hpp"
 
+#include "executors/completion.hpp"
 #include "executors/utf8.hpp"
 #include "http/client.hpp"
-#include "http/sse.hpp"
 
 #include <algorithm>
 #include <array>
-#include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 namespace p2p {
@@ -19,87 +17,14 @@ constexpr std::array<std::uint16_t, 4> usual_ports{11434, 1234, 8080, 8000};  //
 constexpr std::size_t usual_slots = 4;
 constexpr std::chrono::milliseconds try_again = limits::models_fresh_missing;
 
-/// The code unit that stands there as \uXXXX, if one does.
-std::optional<unsigned> escaped_unit(std::string_view text) {
-  if (text.size() < 6 || !text.starts_with("\\u")) return std::nullopt;
-  unsigned unit = 0;
-  for (const char c : text.substr(2, 4)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-    if (digit < 0) return std::nullopt;
-    unit = unit << 4 | static_cast<unsigned>(digit);
-  }
-  return unit;
-}
-
-/// A server that cuts a character in two may send each half as a surrogate of its own, which Boost.JSON refuses: U+FFFD stands for it.
-void mend_surrogates(std::string& text) {
-  const auto in = [](std::optional<unsigned> unit, unsigned first) { return unit && *unit >= first && *unit < first + 0x400; };
-  for (std::size_t at = text.find('\\'); at < text.size(); at = text.find('\\', at)) {
-    const std::string_view rest = std::string_view(text).substr(at);
-    const std::optional<unsigned> unit = escaped_unit(rest);
-    if (!unit) {
-      at += 2;
-    } else if (in(unit, 0xd800) && in(escaped_unit(rest.substr(6)), 0xdc00)) {
-      at += 12;
-    } else {
-      if (in(unit, 0xd800) || in(unit, 0xdc00)) text.replace(at + 2, 4, "fffd");
-      at += 6;
-    }
-  }
-}
-
-/// What a server sent, if that is a JSON object. Its strings are not yet repaired.
-std::optional<json::object> parse(std::string text) {
-  mend_surrogates(text);
-  json::parse_options options;
-  options.max_depth = limits::json_depth;
-  options.allow_invalid_utf8 = true;
-  boost::system::error_code error;
-  json::value value = json::parse(text, error, {}, options);
-  if (error || !value.is_object()) return std::nullopt;
-  return std::move(value.get_object());
-}
-
-const json::object* object_in(const json::object& object, std::string_view key) {
-  const json::value* const value = object.if_contains(key);
-  return value == nullptr ? nullptr : value->if_object();
-}
-
-const json::array* array_in(const json::object& object, std::string_view key) {
-  const json::value* const value = object.if_contains(key);
-  return value == nullptr ? nullptr : value->if_array();
-}
-
-std::optional<std::string> text_in(const json::object& object, std::string_view key) {
-  const json::value* const value = object.if_contains(key);
-  if (value == nullptr || !value->is_string()) return std::nullopt;
-  return repair_utf8({value->get_string().data(), value->get_string().size()});
-}
-
-std::uint64_t count_in(const json::object& object, std::string_view key) {
-  const json::value* const value = object.if_contains(key);
-  boost::system::error_code error;
-  const auto count = value == nullptr ? 0 : value->to_number<std::uint64_t>(error);
-  return error ? 0 : count;
-}
-
-/// What an object says of an error, in one of the ways that servers have.
-std::optional<std::string> error_in(const json::object& object) {
-  if (const json::object* const error = object_in(object, "error")) return text_in(*error, "message").value_or("no reason given");
-  for (const char* const key : {"error", "message", "detail"}) {
-    if (std::optional<std::string> text = text_in(object, key)) return text;
-  }
-  return std::nullopt;
-}
-
 /// The names in an answer to /models, all of them, in the server's order.
 std::vector<std::string> model_names(const std::string& body, const std::string& server) {
-  const std::optional<json::object> object = parse(body);
-  const json::array* const list = object ? array_in(*object, "data") : nullptr;
+  const std::optional<json::object> object = openai::parse(body);
+  const json::array* const list = object ? openai::array_in(*object, "data") : nullptr;
   if (list == nullptr) fail(Errc::malformed, server + ": it has no list of models at /v1/models; is it an OpenAI-compatible server?");
   std::vector<std::string> names;
   for (const json::value& model : *list) {
-    std::optional<std::string> name = model.is_object() ? text_in(model.get_object(), "id") : std::nullopt;
+    std::optional<std::string> name = model.is_object() ? openai::text_in(model.get_object(), "id") : std::nullopt;
     if (name && !name->empty() && name->size() <= limits::model_name) names.push_back(*std::move(name));
   }
   return names;
@@ -124,72 +49,44 @@ Outcome ended(Status status, std::string code, std::string message, std::optiona
   return outcome;
 }
 
-/// A streamed answer, as events that each hold a piece of it.
-class Completion {
+/// The answer of one exchange.
+class Answering {
  public:
-  explicit Completion(http::Exchange& exchange) : exchange_(exchange) {}
+  explicit Answering(http::Exchange& exchange) : exchange_(exchange) {}
 
   /// The next piece of text, never empty; nothing at the end. Throws when the answer breaks off or is wrong, with the server's words if it
   /// says itself that something failed.
   Awaitable<std::optional<std::string>> next() {
     while (true) {
-      const std::optional<http::ServerEvent> event = events_.next().value();
-      if (!event) {
-        if (!co_await more()) co_return std::nullopt;
-        continue;
-      }
-      if (event->data == "[DONE]") co_return std::nullopt;
-      std::string text = take(*event);
-      if (!text.empty()) co_return text;
+      std::optional<std::string> text = completion.next();
+      if (text || completion.done()) co_return text;
+      const bool more = co_await read();
+      if (!more) co_return std::nullopt;
     }
   }
 
-  /// What the events said beside the text.
-  Outcome outcome;
+  openai::Completion completion;
 
  private:
-  Awaitable<bool> more() {
+  Awaitable<bool> read() {
     Timer last;  // no model has to think about what comes behind the last word: the usage, and that this was all
-    if (outcome.finish_reason) last = exchange_.deadline(limits::http_answer, {Errc::timed_out, "it did not end its answer"});
+    const bool whole = completion.outcome.finish_reason.has_value();
+    if (whole) last = exchange_.deadline(limits::http_answer, {Errc::timed_out, "it did not end its answer"});
     std::string_view bytes;
     try {
       bytes = co_await exchange_.read();
     } catch (const boost::system::system_error&) {
-      if (!outcome.finish_reason) throw;  // otherwise the answer is whole, and what is missing is how it was counted
+      if (!whole) throw;  // otherwise what is missing is how the answer was counted
     }
-    if (bytes.empty() && !outcome.finish_reason) {
-      fail(Errc::closed, begun_ ? "the server ended its answer in the middle" : "the server did not answer with a stream of events");
+    if (bytes.empty() && !whole) {
+      fail(Errc::closed,
+           completion.begun() ? "the server ended its answer in the middle" : "the server did not answer with a stream of events");
     }
-    events_.push(bytes);
+    completion.push(bytes);
     co_return !bytes.empty();
   }
 
-  std::string take(const http::ServerEvent& event) {
-    const std::optional<json::object> object = parse(event.data);
-    if (!object) fail(Errc::malformed, "the server sent an event that is not JSON");
-    begun_ = true;
-    if (event.type == "error" || object->contains("error")) {
-      if (const auto reason = error_in(*object)) fail(Errc::closed, "the server failed: " + *reason);
-    }
-    if (const auto model = text_in(*object, "model")) outcome.model = cut_text(*model, limits::model_name);
-    if (const json::object* const usage = object_in(*object, "usage")) {
-      outcome.usage = Usage{count_in(*usage, "prompt_tokens"), count_in(*usage, "completion_tokens")};
-    }
-    std::string text;
-    const json::array* const choices = array_in(*object, "choices");
-    if (choices == nullptr) return text;
-    for (const json::value& value : *choices) {
-      const json::object* const choice = value.if_object();
-      if (choice == nullptr || count_in(*choice, "index") != 0) continue;  // a task has one answer
-      if (const json::object* const delta = object_in(*choice, "delta")) text += text_in(*delta, "content").value_or("");
-      if (const auto reason = text_in(*choice, "finish_reason")) outcome.finish_reason = cut_text(*reason, limits::text_shown);
-    }
-    return text;
-  }
-
   http::Exchange& exchange_;
-  http::EventParser events_;
-  bool begun_ = false;
 };
 
 }  // namespace
@@ -289,8 +186,8 @@ Awaitable<void> OpenAiExecutor::look_at(const http::Client& server) {
     slots_ = usual_slots;
     try {
       const Answer props = co_await get(server, "/props");
-      const std::optional<json::object> object = props.head.status == 200 ? parse(props.body) : std::nullopt;
-      const std::uint64_t count = object ? count_in(*object, "total_slots") : 0;
+      const std::optional<json::object> object = props.head.status == 200 ? openai::parse(props.body) : std::nullopt;
+      const std::uint64_t count = object ? openai::count_in(*object, "total_slots") : 0;
       if (count > 0) slots_ = static_cast<std::size_t>(std::min<std::uint64_t>(count, limits::task_streams));
     } catch (const boost::system::system_error&) {
       if (stopping_) throw;  // others than llama.cpp need not have it
@@ -345,8 +242,9 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
   request.bearer = key_;
   request.body = request_of(run.task());
 
-  Completion completion(exchange);
-  completion.outcome.model = model_for(run.task());
+  Answering answering(exchange);
+  Outcome& said = answering.completion.outcome;
+  said.model = model_for(run.task());
   std::string failure;
   std::exception_ptr unwritten;  // what write() throws is for the provider
   try {
@@ -369,9 +267,9 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
       }
     }
     while (!unwritten && !run.stopped()) {
-      const std::optional<std::string> text = co_await completion.next();
+      const std::optional<std::string> text = co_await answering.next();
       if (!text) {
-        Outcome completed = std::move(completion.outcome);
+        Outcome completed = std::move(said);
         co_return completed;
       }
       try {
@@ -385,7 +283,7 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
     if (is(error, Errc::unreachable)) next_look_.notify();
   }
   if (unwritten) std::rethrow_exception(unwritten);
-  Outcome outcome = std::move(completion.outcome);
+  Outcome outcome = std::move(said);
   if (run.stopped()) {
     outcome.status = Status::cancelled;
   } else {
@@ -434,8 +332,8 @@ Outcome OpenAiExecutor::refusal(const Answer& answer) const {
 }
 
 std::string OpenAiExecutor::reason_in(std::string_view body) const {
-  const std::optional<json::object> object = parse(std::string(body));
-  std::string reason = object ? error_in(*object).value_or("") : repair_utf8(body);
+  const std::optional<json::object> object = openai::parse(std::string(body));
+  std::string reason = object ? openai::error_in(*object).value_or("") : repair_utf8(body);
   reason = without_key(std::move(reason));
   reason = cut_text(reason, limits::text_shown);
   return reason.empty() ? "no reason given" : reason;
