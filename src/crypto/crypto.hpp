@@ -58,6 +58,11 @@ class Secret {
   auto end() noexcept { return bytes_.end(); }
   auto end() const noexcept { return bytes_.end(); }
 
+  /// Secrets are not compared: that would take the longer the more of them is alike.
+  friend bool equal(const Secret&, const Secret&) = delete;
+  friend bool equal(const Secret&, ByteView) = delete;
+  friend bool equal(ByteView, const Secret&) = delete;
+
  private:
   std::array<std::uint8_t, N> bytes_{};
 };

@@ -29,6 +29,21 @@ TEST(Sha256, AgreesWithFips180) {
 
 TEST(Sha256, OfPartsIsThatOfTheWhole) { EXPECT_EQ(sha256({as_bytes("a"), {}, as_bytes("bc")}), sha256(as_bytes("abc"))); }
 
+template <class A, class B>
+concept Comparable = requires(const A& a, const B& b) {
+  equal(a, b);
+}
+|| requires(const A& a, const B& b) { a == b; };
+static_assert(Comparable<Bytes, ByteView> && Comparable<Key, Key>);
+
+TEST(Secrets, AreNotComparedByAnythingThatTakesLongerTheMoreIsAlike) {
+  EXPECT_FALSE((Comparable<SecretKey, SecretKey>));
+  EXPECT_FALSE((Comparable<SecretKey, ByteView>));
+  EXPECT_FALSE((Comparable<ByteView, SecretKey>));
+  EXPECT_FALSE((Comparable<Secret<64>, Bytes>));
+  EXPECT_FALSE((Comparable<SecretText, SecretText>));
+}
+
 TEST(Secrets, AreZeroOnceWiped) {
   Bytes secret = hex("010203");
   wipe(secret);
@@ -78,10 +93,10 @@ TEST(Hkdf, IsMadeOfHmac) {
     SecretKey second;
     hkdf2(chaining_key, input, first, second);
     const Bytes temporary = hmac(chaining_key, input);
-    EXPECT_TRUE(equal(first, hmac(temporary, hex("01"))));
+    EXPECT_EQ(to_hex(first), to_hex(hmac(temporary, hex("01"))));
     Bytes block(first.begin(), first.end());
     block.push_back(2);
-    EXPECT_TRUE(equal(second, hmac(temporary, block)));
+    EXPECT_EQ(to_hex(second), to_hex(hmac(temporary, block)));
   }
 }
 
@@ -104,7 +119,7 @@ TEST(X25519, AgreesWithRfc7748) {
   EXPECT_EQ(to_hex(x25519_public(bob)), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
   const SecretKey shared = x25519(alice, x25519_public(bob)).value();
   EXPECT_EQ(to_hex(shared), "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
-  EXPECT_TRUE(equal(x25519(bob, x25519_public(alice)).value(), shared));
+  EXPECT_EQ(to_hex(x25519(bob, x25519_public(alice)).value()), to_hex(shared));
 }
 
 TEST(X25519, RefusesPointsOfLowOrder) {

@@ -219,7 +219,7 @@ TEST(NoiseHandshake, AgreesWithFlynn) {
   EXPECT_EQ(initiator.hash(), responder.hash());
   const auto [to_responder, to_initiator] = initiator.split();
   const auto same = responder.split();
-  EXPECT_TRUE(equal(same.first, to_responder) && equal(same.second, to_initiator));
+  EXPECT_EQ(to_hex(same.first) + to_hex(same.second), to_hex(to_responder) + to_hex(to_initiator));
 
   NoiseWriter writer{crypto::Aead(to_responder)};
   writer.append(as_bytes("yellowsubmarine"));
