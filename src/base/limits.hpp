@@ -51,6 +51,7 @@ inline constexpr std::size_t negotiating_streams = 128;         // inbound strea
 inline constexpr seconds write_wait{30};                        // for a peer to take what is written to its connection
 inline constexpr std::size_t pending_handshakes = 256;          // inbound, in all
 inline constexpr std::size_t pending_handshakes_address = 128;  // inbound, from one address
+inline constexpr milliseconds accept_pause{100};                // when no connection can be accepted, for want of descriptors
 inline constexpr milliseconds handshake_pace{2};                // between two that one address begins while others are here
 inline constexpr int handshake_burst = 32;                      // that such an address begins at once
 inline constexpr std::size_t connections = 256;                 // inbound and outbound, in all, unless told otherwise
@@ -107,7 +108,12 @@ inline constexpr seconds mdns_query_interval{3600};   // between queries at most
 inline constexpr std::size_t mdns_wanted = 19;        // instances asked for singly, as many as fit into one packet
 inline constexpr std::size_t mdns_unfinished = 16;    // sources of a link whose known answers go on in a further packet
 inline constexpr seconds mdns_news{1};                // between two times that a peer is passed on as found
-inline constexpr unsigned mdns_unicast_rate = 20;     // unicast answers to one source a second, and at once
+inline constexpr std::size_t search_peers = 64;       // asked at once by a search; each may take as many descriptors as dial_addresses
+inline constexpr std::size_t search_peers_source = 16;  // of these, named by one source
+inline constexpr std::size_t search_waiting = 1024;     // that wait for their turn
+inline constexpr milliseconds search_failure{
+    250};  // that whoever answers nothing of use has a place for, so that others are dialled so often only
+inline constexpr unsigned mdns_unicast_rate = 20;       // unicast answers to one source a second, and at once
 inline constexpr std::size_t mdns_unicast_sources = 8;  // sources a second that get any; the others hear the group
 
 // Tasks

@@ -1,13 +1,18 @@
 #include "cli/queue.hpp"
 
+#include "base/limits.hpp"
+
 #include <algorithm>
 
 namespace p2p::cli {
 
 void Queue::add(const PeerId& peer) {
-  if (!known_.insert(peer).second) return;
+  if (!known_.insert(peer).second) {
+    found_again_.insert(peer);
+    return;
+  }
   waiting_.push_back(peer);
-  if (waiting_.size() > most_waiting) make_room();
+  if (waiting_.size() > limits::search_waiting) make_room();
 }
 
 // Of those who name the peer, whoever has least of what is shared.
@@ -33,27 +38,31 @@ void Queue::make_room() {
     last = one;
   }
   known_.erase(*last);
+  found_again_.erase(*last);
   waiting_.erase(last);
 }
 
 std::optional<PeerId> Queue::next() {
-  if (asking_.size() == most) return std::nullopt;
+  if (asking_.size() == limits::search_peers) return std::nullopt;
   Shares shares;
   for (const auto& [peer, source] : asking_) ++shares[source];
   for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
     std::string source = least_of(*one, shares);
-    if (shares[source] >= most_of_source) continue;
+    if (shares[source] >= limits::search_peers_source) continue;
     PeerId peer = *one;
     asking_.emplace(peer, std::move(source));
+    found_again_.erase(peer);
     waiting_.erase(one);
     return peer;
   }
   return std::nullopt;
 }
 
-void Queue::done(const PeerId& peer, bool again) {
-  asking_.erase(peer);
-  if (again) known_.erase(peer);
+void Queue::done(const PeerId& peer) { asking_.erase(peer); }
+
+void Queue::again(const PeerId& peer) {
+  known_.erase(peer);
+  if (found_again_.erase(peer) > 0) add(peer);
 }
 
 }  // namespace p2p::cli

@@ -1,5 +1,6 @@
 #include "cli/survey.hpp"
 
+#include "base/limits.hpp"
 #include "task/manager.hpp"
 
 namespace p2p::cli {
@@ -8,13 +9,6 @@ std::vector<std::string> names_of(const Offer& offer) {
   if (!offer.models.empty() || offer.executor == "openai") return offer.models;
   return {offer.executor};
 }
-
-namespace {
-
-// A place is had for so long by whoever answers nothing of use. So whoever names peers that are not there has others dial so often only.
-constexpr std::chrono::milliseconds time_of_failure{250};
-
-}  // namespace
 
 Survey::Survey(Session& session, Time deadline)
     : session_(session),
@@ -67,17 +61,24 @@ Awaitable<void> Survey::ask(PeerId peer) {
   answers_.push_back(std::move(answer));
   ++resting_;
   news_.notify();
-  if (failed && !stopped_ && !session_.interrupted()) {
-    try {
-      co_await session_.agent().pause_until(begun + time_of_failure);
-    } catch (const boost::system::system_error&) {
-      // the agent closes
-    }
-  }
+  if (failed) co_await rest(begun + limits::search_failure);
   --resting_;
-  queue_.done(peer, failed);
+  queue_.done(peer);
   ask_next();
   news_.notify();
+  if (!failed) co_return;
+  co_await rest(begun + limits::mdns_news);  // nobody is dialled twice in that time
+  queue_.again(peer);
+  ask_next();
+}
+
+Awaitable<void> Survey::rest(Time until) {
+  if (stopped_ || session_.interrupted()) co_return;
+  try {
+    co_await session_.agent().pause_until(until);
+  } catch (const boost::system::system_error&) {
+    // the agent closes
+  }
 }
 
 Awaitable<void> Survey::end() {

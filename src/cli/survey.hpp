@@ -47,6 +47,7 @@ class Survey {
   Awaitable<void> look();
   void ask_next();
   Awaitable<void> ask(PeerId peer);
+  Awaitable<void> rest(Time until);
 
   Session& session_;
   const Time deadline_;

@@ -18,8 +18,6 @@ namespace asio = boost::asio;
 using asio::use_awaitable;
 using asio::ip::tcp;
 
-constexpr std::chrono::milliseconds accept_pause{100};  // when none can be accepted
-
 Multiaddr address_of(const tcp::endpoint& endpoint) {
   asio::ip::address ip = endpoint.address();
   std::string zone;
@@ -152,7 +150,7 @@ class TcpListener final : public Listener {
         const tcp::endpoint remote = socket.remote_endpoint(error);
         if (!error) co_return std::make_unique<TcpStream>(std::move(socket), clock_, address_of(remote));
       } else if (error != asio::error::connection_aborted) {  // descriptors or memory are short, or the network is down
-        co_await sleep_until(clock_, loop_, clock_.now() + accept_pause);
+        co_await sleep_until(clock_, loop_, clock_.now() + limits::accept_pause);
       }
     }
   }

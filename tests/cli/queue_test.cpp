@@ -1,5 +1,7 @@
 #include "cli/queue.hpp"
 
+#include "base/limits.hpp"
+
 #include <gtest/gtest.h>
 
 namespace p2p::cli {
@@ -39,54 +41,71 @@ TEST_F(Queues, GiveEachPeerAPlaceOnceInTheOrderInWhichTheyCame) {
   EXPECT_EQ(queue.next(), second);
   EXPECT_EQ(queue.next(), std::nullopt);
   EXPECT_EQ(queue.asking(), 2U);
-  queue.done(first, true);
-  queue.done(second, false);
+  queue.done(first);
+  queue.done(second);
   EXPECT_EQ(queue.asking(), 0U);
   queue.add(second);
   EXPECT_EQ(queue.next(), std::nullopt);
-  queue.add(first);
-  EXPECT_EQ(queue.next(), first);
+}
+
+TEST_F(Queues, GiveAPlaceAgainToWhoeverWasFoundAgainSinceAndMayReturn) {
+  const PeerId peer = named_by("a");
+  queue.add(peer);  // before it has its place, which is no news behind it
+  EXPECT_EQ(queue.next(), peer);
+  queue.done(peer);
+  queue.again(peer);
+  EXPECT_EQ(queue.next(), std::nullopt);
+
+  queue.add(peer);
+  EXPECT_EQ(queue.next(), peer);
+  queue.add(peer);
+  queue.done(peer);
+  queue.add(peer);
+  EXPECT_EQ(queue.next(), std::nullopt);  // it may not yet
+  queue.again(peer);
+  EXPECT_EQ(queue.next(), peer);
+  EXPECT_EQ(queue.next(), std::nullopt);
 }
 
 TEST_F(Queues, HoldUpNobodyForWhoeverNamesMany) {
   std::vector<PeerId> made_up;
   for (int i = 0; i < 200; ++i) made_up.push_back(named_by("flooder"));
   const PeerId honest = named_by("honest");
-  for (std::size_t i = 0; i < Queue::most_of_source; ++i) EXPECT_EQ(queue.next(), made_up[i]);
+  for (std::size_t i = 0; i < limits::search_peers_source; ++i) EXPECT_EQ(queue.next(), made_up[i]);
   EXPECT_EQ(queue.next(), honest);
   EXPECT_EQ(queue.next(), std::nullopt);
-  queue.done(made_up[3], false);
-  EXPECT_EQ(queue.next(), made_up[Queue::most_of_source]);
+  queue.done(made_up[3]);
+  EXPECT_EQ(queue.next(), made_up[limits::search_peers_source]);
   EXPECT_EQ(queue.next(), std::nullopt);
 }
 
 TEST_F(Queues, HoldUpNobodyWhomAFlooderNamedFirst) {
   for (int i = 0; i < 200; ++i) named_by("flooder");
   const PeerId honest = named_by("flooder");
-  EXPECT_EQ(ask_all(), Queue::most_of_source);
+  EXPECT_EQ(ask_all(), limits::search_peers_source);
   sources[honest].push_back("its own host");
   EXPECT_EQ(queue.next(), honest);
 }
 
 TEST_F(Queues, HaveSoManyPlaces) {
   for (int source = 0; source < 10; ++source) {
-    for (std::size_t i = 0; i < Queue::most_of_source; ++i) named_by(std::to_string(source));
+    for (std::size_t i = 0; i < limits::search_peers_source; ++i) named_by(std::to_string(source));
   }
-  EXPECT_EQ(ask_all(), Queue::most);
+  EXPECT_EQ(ask_all(), limits::search_peers);
 }
 
 TEST_F(Queues, ThatAreFullLoseWhatTheLargestSourceNamedLast) {
   const PeerId honest = named_by("honest");
   PeerId last_kept;
-  for (std::size_t i = 0; i + 1 < Queue::most_waiting; ++i) last_kept = named_by("flooder");
+  for (std::size_t i = 0; i + 1 < limits::search_waiting; ++i) last_kept = named_by("flooder");
   const PeerId one_more = named_by("flooder");
   const PeerId late = named_by("also honest");
   std::vector<PeerId> asked;
   while (const std::optional<PeerId> peer = queue.next()) {
     asked.push_back(*peer);
-    queue.done(*peer, false);
+    queue.done(*peer);
   }
-  EXPECT_EQ(asked.size(), Queue::most_waiting);
+  EXPECT_EQ(asked.size(), limits::search_waiting);
   const auto was_asked = [&](const PeerId& peer) { return std::find(asked.begin(), asked.end(), peer) != asked.end(); };
   EXPECT_TRUE(was_asked(honest));
   EXPECT_TRUE(was_asked(late));
