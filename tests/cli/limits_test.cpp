@@ -6,9 +6,11 @@
 #include "network/system.hpp"
 #include "support/heap.hpp"
 #include "support/program.hpp"
+#include "support/temporary.hpp"
 #include "task/message.hpp"
 
-#include <fstream>
+#include <unistd.h>
+#include <sstream>
 
 namespace p2p::test {
 namespace {
@@ -17,26 +19,91 @@ const std::string on_127 = "/ip4/127.0.0.1/tcp/0";
 
 Multiaddr first_address(const Serving& serving) { return Multiaddr::from_text(serving.address).value(); }
 
+// What Linux says of a process, and of a port. Elsewhere nothing.
+
+std::size_t descriptors_of(int pid) {
+  std::error_code error;
+  const std::filesystem::directory_iterator all("/proc/" + std::to_string(pid) + "/fd", error);
+  return error ? 0 : static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+/// What it has had of the processors so far, with all its threads.
+std::chrono::milliseconds processor_time_of(int pid) {
+  const std::string line = content_of("/proc/" + std::to_string(pid) + "/stat");
+  std::istringstream fields(line.substr(line.rfind(')') + 1));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  long in_user_mode = 0;
+  long in_kernel_mode = 0;
+  fields >> in_user_mode >> in_kernel_mode;
+  return std::chrono::milliseconds((in_user_mode + in_kernel_mode) * 1000 / sysconf(_SC_CLK_TCK));
+}
+
+/// Connections to a port that are there, and how many of them were not accepted yet. They are accepted in the order in which they came.
+struct Visitors {
+  std::size_t connected = 0;
+  std::size_t waiting = 0;
+};
+
+Visitors visitors_of(std::uint16_t port) {
+  Visitors visitors;
+  std::istringstream table(content_of("/proc/net/tcp"));
+  std::string line;
+  std::getline(table, line);  // the names of the columns
+  while (std::getline(table, line)) {
+    std::istringstream fields(line);
+    std::string number, local, remote, state, queues;
+    fields >> number >> local >> remote >> state >> queues;
+    if (std::stoul(local.substr(local.find(':') + 1), nullptr, 16) != port) continue;
+    if (state == "01") ++visitors.connected;
+    if (state == "0A") visitors.waiting = std::stoul(queues.substr(queues.find(':') + 1), nullptr, 16);
+  }
+  return visitors;
+}
+
 TEST(Limits, ThatAreReachedWithDescriptorsAreWaitedOut) {
-  // `serve` needs some of these itself.
-  const std::string limited = "ulimit -n 40; exec \"$@\"";
-  Process serve({"/bin/sh", "-c", limited, "sh", program, "serve", "--json", "--listen", on_127}, on_loopback);
+  constexpr std::size_t limit = 40;  // `serve` needs some of these itself
+  constexpr std::size_t attackers = 60;
+  const std::string limited = "ulimit -n " + std::to_string(limit) + "; exec \"$@\"";
+  // UndefinedBehaviorSanitizer needs descriptors to look at types, and finds them wrong without.
+  std::vector<std::string> variables = on_loopback;
+  variables.emplace_back("UBSAN_OPTIONS=halt_on_error=0");
+  Process serve({"/bin/sh", "-c", limited, "sh", program, "serve", "--json", "--no-mdns", "--listen", on_127}, variables);
   const json::object event = parsed(serve.line());
   const std::string address = event.at("addrs").as_array().at(0).as_string().c_str();
+  const Multiaddr target = Multiaddr::from_text(address).value();
+  const std::uint16_t port = tcp_address(target).value().port;
+  if (descriptors_of(serve.pid()) == 0) GTEST_SKIP() << "nobody says here how many descriptors a process has";
 
   System system;
   const Environment& environment = system.environment();
   std::vector<std::unique_ptr<ByteStream>> silent;
-  std::unique_ptr<Process> asking;
   const auto attack = [&]() -> Awaitable<void> {
-    for (int i = 0; i < 60; ++i) {
-      silent.push_back(environment.transport.dial(Multiaddr::from_text(address).value()));
+    for (std::size_t i = 0; i < attackers; ++i) {
+      silent.push_back(environment.transport.dial(target));
       co_await silent.back()->connect(seconds(5));
     }
   };
   system.run(attack());
-  // Somebody comes while there is no descriptor for it, and is served when there is.
+  const auto look = [](auto what) { return [what] { return usleep(20'000), what(); }; };
+  const auto descriptors = [&serve] { return descriptors_of(serve.pid()); };
+  EXPECT_EQ(eventually(look(descriptors), [](std::size_t count) { return count == limit; }), limit);
+
+  // Somebody comes while there is no descriptor for it, behind others that wait already.
   Process run({program, "run", "--peer", address, "still here"}, on_loopback);
+  const auto visitors = [port] { return visitors_of(port); };
+  const auto all_there = [](const Visitors& seen) { return seen.connected == attackers + 1; };
+  EXPECT_EQ(eventually(look(visitors), all_there).connected, attackers + 1);
+  EXPECT_GT(visitors().waiting, 1U);
+  // For a second it is tried again and again, but not without a pause.
+  const auto begun = std::chrono::steady_clock::now();
+  const std::chrono::milliseconds before = processor_time_of(serve.pid());
+  usleep(1'000'000);
+  EXPECT_LT(processor_time_of(serve.pid()) - before, (std::chrono::steady_clock::now() - begun) / 4);
+  EXPECT_EQ(descriptors(), limit);
+  EXPECT_EQ(visitors().connected, attackers + 1);
+  EXPECT_GT(visitors().waiting, 1U) << "it was no shortage";
+
   silent.clear();
   EXPECT_EQ(run.wait(), 0) << run.errors;
   EXPECT_EQ(run.output, "Processed: still here\n");

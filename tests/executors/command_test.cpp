@@ -152,6 +152,21 @@ TEST_F(Command, GetsTheEnvironmentThatIsPromisedAndNothingElse) {
   expect_nothing_left();
 }
 
+TEST_F(Command, HasNothingOfThePromptInItsArgumentsOrEnvironment) {
+  const std::string prompt = "--spellbound; $(touch quill) `touch quill` | \"parchment\" \\ \n -rf";
+  CommandExecutor command = unruly_command({"report", "say=read: ", "cat"});
+  RecordedRun task_run(environment(), task(prompt));
+  EXPECT_EQ(run(command, task_run).status, Status::completed);
+  const std::string end = "read: " + prompt;
+  ASSERT_TRUE(task_run.output.ends_with(end)) << task_run.output;
+  const std::string report = task_run.output.substr(0, task_run.output.size() - end.size());
+  EXPECT_EQ(lines_of(report, "argument"), (std::vector<std::string>{UNRULY_PROGRAM, "report", "say=read: ", "cat"}));
+  EXPECT_EQ(lines_of(report, "variable").size(), 8U) << report;  // those that are promised
+  EXPECT_EQ(lines_of(report, "entry"), std::vector<std::string>());
+  for (const char* const part : {"spellbound", "quill", "parchment", " -rf"}) EXPECT_EQ(report.find(part), std::string::npos) << part;
+  expect_nothing_left();
+}
+
 TEST_F(Command, HasSensibleVariablesWhereTheAgentHasNone) {
   const Variable path("PATH", std::nullopt);
   const Variable home("HOME", std::nullopt);

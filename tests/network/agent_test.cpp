@@ -434,7 +434,6 @@ TEST(Agent, LearnsNoAddressFromAStrangersIdentify) {
     for (std::size_t i = 0; i < limits::identify_addresses; ++i) {
       lie.listen_addrs.push_back(Multiaddr::tcp(victim.ip(), static_cast<std::uint16_t>(4001 + i)).value());
     }
-    lie.protocols.emplace_back("/p2p-ai-agents/task/1.0.0");
     co_await answer_identify(std::move(stream), lie);
   });
   network.run({&agent, &liar}, [&]() -> Awaitable<void> {
@@ -476,6 +475,33 @@ TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
     EXPECT_EQ(co_await error_of(ask()), Errc::closed);
     Stream stream = co_await dialer.agent.open_stream(liar.agent.id(), std::string(ping_protocol));
     EXPECT_GT(co_await ping(stream, network.random()), Duration(0));
+  });
+}
+
+TEST(Agent, KeepsAConnectionWhosePeerClaimsAProtocolThatItDoesNotSpeak) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent liar(network, listening());
+  const std::string claimed = "/p2p-ai-agents/task/1.0.0";
+  liar.agent.handle(std::string(identify_protocol), [&claimed](Stream stream) -> Awaitable<void> {
+    Identify lie;
+    lie.protocols.push_back(claimed);
+    co_await answer_identify(std::move(stream), lie);
+  });
+  network.run({&dialer, &liar}, [&]() -> Awaitable<void> {
+    const PeerId peer = (co_await dialer.agent.connect(liar.agent.addresses()))->peer();
+    co_await dialer.agent.identify(peer);
+    EXPECT_TRUE(dialer.agent.speaks(peer, claimed));
+    const auto open = [&]() -> Awaitable<void> { co_await dialer.agent.open_stream(peer, claimed); };
+    EXPECT_EQ(co_await error_of(open()), Errc::unsupported);
+    const auto open_lazily = [&]() -> Awaitable<void> {
+      Stream stream = dialer.agent.open_stream_lazily(peer, claimed);
+      co_await stream.write(as_bytes("what goes with the proposal"));
+      co_await stream.read();
+    };
+    EXPECT_EQ(co_await error_of(open_lazily()), Errc::unsupported);
+    EXPECT_NE(dialer.agent.connection_to(peer), nullptr);
+    EXPECT_EQ(co_await dialer.agent.ping(peer), 2 * network.latency);
   });
 }
 

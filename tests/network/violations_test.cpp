@@ -3,9 +3,11 @@
 #include "base/coding.hpp"
 #include "base/limits.hpp"
 #include "network/ping.hpp"
+#include "support/each_muxer.hpp"
 #include "support/raw_peer.hpp"
 
 #include <gtest/gtest.h>
+#include <deque>
 
 namespace p2p::test {
 namespace {
@@ -115,6 +117,7 @@ const std::vector<Case> yamux_cases{
        return bytes;
      }(),
      ""},
+    {"OpenedAgainBehindAReset", yamux_protocol, repeated(all(yamux(window_update, syn, 1, 0), yamux(data, rst, 1, 0)), 2000), ""},
     {"StreamsByTheHundredThousandUnread", yamux_protocol,
      [] {
        Bytes bytes;
@@ -151,11 +154,71 @@ const std::vector<Case> mplex_cases{
        return bytes;
      }(),
      ""},
+    {"OpenedAgainBehindAReset", mplex_protocol, repeated(all(mplex(0, new_stream), mplex(0, reset_stream)), 2000), ""},
 };
 
 const auto name_of_case = [](const testing::TestParamInfo<Case>& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(Yamux, Violation, testing::ValuesIn(yamux_cases), name_of_case);
 INSTANTIATE_TEST_SUITE_P(Mplex, Violation, testing::ValuesIn(mplex_cases), name_of_case);
+
+// A peer may take an id again once its stream has ended, and whoever still holds that one has nothing to do with the next.
+class IdsUsedAgain : public testing::TestWithParam<std::string> {
+ protected:
+  Bytes opened() const { return over_yamux() ? yamux(window_update, syn, 1, 0) : mplex(0, new_stream); }
+  Bytes finished() const { return over_yamux() ? yamux(data, fin, 1, 0) : mplex(0, close_stream); }
+  Bytes was_reset() const { return over_yamux() ? yamux(data, rst, 1, 0) : mplex(0, reset_stream); }
+  Bytes said(std::string_view text) const {
+    const Bytes frame = over_yamux() ? yamux(data, 0, 1, static_cast<std::uint32_t>(text.size())) : mplex(0, message, text.size());
+    return all(frame, as_bytes(text));
+  }
+
+ private:
+  static bool over_yamux() { return GetParam() == yamux_protocol; }
+};
+
+INSTANTIATE_TEST_SUITE_P(EachMuxer, IdsUsedAgain, each_muxer, name_of_muxer);
+
+TEST_P(IdsUsedAgain, CarryNothingOfTheStreamBefore) {
+  const std::string protocol = "/test/held/1.0.0";
+  const Bytes output = multistream::Dialer({protocol}).take_output();
+  const std::string proposal(as_text(output));
+  for (const bool by_reset : {false, true}) {
+    const std::deque<std::string> expected{by_reset ? "older" : "older, end", "newer, end"};
+    SimNetwork network;
+    Latch released(network.loop());
+    std::deque<std::string> heard;
+    std::string reason;
+    SimAgent listener(network, listening(), {{}, {}, {}, [&](const Connection& connection) { reason = connection.reason(); }});
+    listener.agent.handle(protocol, [&](Stream stream) -> Awaitable<void> {
+      Stream held = std::move(stream);
+      std::string& text = heard.emplace_back();
+      held.close_write();
+      if (heard.size() == 1) co_await released.wait();
+      while (true) {
+        const ByteView bytes = co_await held.read();
+        if (bytes.empty()) break;
+        text += as_text(bytes);
+      }
+      text += ", end";
+    });
+    RawPeer peer(network, GetParam());
+    network.run({&listener}, [&]() -> Awaitable<void> {
+      co_await peer.dial(listener.agent.addresses().front());
+      co_await peer.send_sealed(all(opened(), said(proposal), said("old")));
+      co_await pause(network, milliseconds(10));
+      // The first stream is not read yet when it ends, and not given up when the second has begun.
+      const Bytes ending = by_reset ? was_reset() : finished();
+      co_await peer.send_sealed(all(said("er"), ending, said("late"), opened(), said(proposal), said("new")));
+      co_await pause(network, milliseconds(10));
+      released.open();
+      co_await pause(network, milliseconds(10));
+      co_await peer.send_sealed(all(said("er"), finished()));
+      co_await pause(network, milliseconds(10));
+      EXPECT_EQ(heard, expected);
+      EXPECT_EQ(reason, "");
+    });
+  }
+}
 
 }  // namespace
 }  // namespace p2p::test

@@ -181,6 +181,62 @@ TEST(Mplex, SkipsFramesOfUnknownStreams) {
   EXPECT_EQ(peer.out.take(), Bytes());
 }
 
+// Whichever way its stream has ended, what comes late for it is skipped, and a peer that takes its number again begins another one.
+TEST(Mplex, KeepsNothingOfAStreamThatHasEndedForTheNextOneOfItsNumber) {
+  const struct {
+    const char* what;
+    void (*end)(Peer&);
+  } endings[] = {
+      {"both sides, this one last",
+       [](Peer& peer) {
+         EXPECT_EQ(peer.hears(frame(0, close_initiator)), "finished 0");
+         peer.session.close_write(0);
+       }},
+      {"both sides, the other one last",
+       [](Peer& peer) {
+         peer.session.close_write(0);
+         EXPECT_EQ(peer.hears(frame(0, close_initiator)), "finished 0");
+       }},
+      {"a reset of the other side", [](Peer& peer) { EXPECT_EQ(peer.hears(frame(0, reset_initiator)), "reset 0"); }},
+      {"a reset of this side", [](Peer& peer) { peer.session.reset(0); }},
+  };
+  for (const auto& ending : endings) {
+    SCOPED_TRACE(ending.what);
+    Peer peer;
+    peer.hears(frame(0, new_stream) + frame(0, message_initiator, std::string(limits::mplex_buffer, 'x')));
+    EXPECT_EQ(peer.session.congested(), std::nullopt);  // and would be with a byte more
+    ending.end(peer);
+    peer.out.take();
+    EXPECT_EQ(peer.session.open_streams(), 0U);
+    EXPECT_EQ(peer.hears(frame(0, message_initiator, "late") + frame(0, close_initiator, "late") + frame(0, reset_initiator, "late")), "");
+    EXPECT_EQ(peer.out.take(), Bytes());
+    EXPECT_EQ(peer.hears(frame(0, new_stream) + frame(0, message_initiator, "new")), "opened 0, data 0 new");
+    EXPECT_EQ(peer.session.open_streams(), 1U);
+    peer.hears(frame(0, message_initiator, std::string(limits::mplex_buffer - 3, 'x')));
+    EXPECT_EQ(peer.session.congested(), std::nullopt);
+    EXPECT_EQ(peer.session.send(0, as_bytes("hello")), 5U);
+    EXPECT_EQ(peer.out.take(), frame(0, message_receiver, "hello"));
+    peer.session.close_write(0);
+    EXPECT_EQ(peer.out.take(), frame(0, close_receiver));
+    EXPECT_EQ(peer.hears(frame(0, close_initiator)), "finished 0");
+    EXPECT_EQ(peer.session.open_streams(), 0U);
+  }
+}
+
+TEST(Mplex, TellsStreamsOfOneNumberOneAfterAnother) {
+  const Bytes input = frame(0, message_initiator, "old") + frame(0, close_initiator) + frame(0, message_initiator, "late") +
+                      frame(0, new_stream, "a name") + frame(0, message_initiator, "new") + frame(0, reset_initiator) +
+                      frame(0, new_stream) + frame(0, message_initiator, "last") + frame(0, close_initiator);
+  for (const std::size_t piece : {test::in_one_piece, std::size_t{1}}) {
+    Peer peer;
+    peer.hears(frame(0, new_stream));
+    peer.session.close_write(0);
+    EXPECT_EQ(hear(peer.session, input, [piece] { return piece; }),
+              "data 0 old, finished 0, opened 0, data 0 new, reset 0, opened 0, data 0 last, finished 0");
+    EXPECT_EQ(peer.session.open_streams(), 1U);
+  }
+}
+
 TEST(Mplex, TellsStreamsOfTheSameNumberApartByWhoOpenedThem) {
   Peer peer;
   EXPECT_EQ(peer.session.open().value(), 1U);

@@ -218,6 +218,70 @@ TEST(Yamux, SkipsFramesOfStreamsThatAreGone) {
   EXPECT_EQ(peer.out.take(), Bytes());
 }
 
+// Whichever way its stream has ended, what comes late for it is skipped, and a peer that takes its id again begins another one.
+TEST(Yamux, KeepsNothingOfAStreamThatHasEndedForTheNextOneOfItsId) {
+  const struct {
+    const char* what;
+    void (*end)(Listener&);
+  } endings[] = {
+      {"both sides, this one last",
+       [](Listener& peer) {
+         EXPECT_EQ(peer.hears(data_frame(fin, 1, "")), "finished 1");
+         peer.session.close_write(1);
+       }},
+      {"both sides, the other one last",
+       [](Listener& peer) {
+         peer.session.close_write(1);
+         EXPECT_EQ(peer.hears(data_frame(fin, 1, "")), "finished 1");
+       }},
+      {"a reset of the other side", [](Listener& peer) { EXPECT_EQ(peer.hears(data_frame(rst, 1, "")), "reset 1"); }},
+      {"a reset of this side", [](Listener& peer) { peer.session.reset(1); }},
+  };
+  constexpr std::uint32_t window = limits::yamux_initial_window;
+  for (const auto& ending : endings) {
+    SCOPED_TRACE(ending.what);
+    Listener peer;
+    // Both windows are used up, and the reader is a byte away from giving credit.
+    peer.hears_only(data_frame(syn, 1, window));
+    EXPECT_EQ(peer.session.send(1, Bytes(window)), window);
+    peer.session.consumed(1, window / 2 - 1, start);
+    ending.end(peer);
+    peer.out.take();
+    EXPECT_EQ(peer.session.open_streams(), 0U);
+    EXPECT_EQ(peer.hears(data_frame(none, 1, "late") + frame(window_update, none, 1, 1000) + data_frame(fin, 1, "late") +
+                         data_frame(rst, 1, "late")),
+              "");
+    EXPECT_EQ(peer.out.take(), Bytes());
+    EXPECT_EQ(peer.hears(frame(window_update, syn, 1, 0)), "opened 1");
+    EXPECT_EQ(peer.out.take(), frame(window_update, ack, 1, 0));
+    EXPECT_EQ(peer.session.open_streams(), 1U);
+    peer.session.consumed(1, 1, start);
+    EXPECT_EQ(peer.out.take(), Bytes());
+    EXPECT_EQ(peer.session.send(1, Bytes(window + 1)), window);
+    peer.out.take();
+    EXPECT_EQ(peer.hears(data_frame(none, 1, "new")), "data 1 new");
+    EXPECT_EQ(peer.hears(data_frame(none, 1, window - 3)).size(), std::string("data 1 ").size() + window - 3);
+    peer.session.close_write(1);
+    EXPECT_EQ(peer.out.take(), frame(data, fin, 1, 0));
+    EXPECT_EQ(peer.hears(data_frame(fin, 1, "")), "finished 1");
+    EXPECT_EQ(peer.session.open_streams(), 0U);
+    EXPECT_EQ(peer.hears(frame(window_update, syn, 1, 0) + frame(data, none, 1, window + 1)), "opened 1, malformed");
+  }
+}
+
+TEST(Yamux, TellsStreamsOfOneIdOneAfterAnother) {
+  const Bytes input = data_frame(fin, 1, "old") + data_frame(none, 1, "late") + data_frame(syn, 1, "new") + data_frame(rst, 1, "er") +
+                      data_frame(syn | fin, 1, "last");
+  for (const std::size_t piece : {test::in_one_piece, std::size_t{1}}) {
+    Listener peer;
+    peer.hears_only(frame(window_update, syn, 1, 0));
+    peer.session.close_write(1);
+    EXPECT_EQ(hear(peer.session, input, [piece] { return piece; }),
+              "data 1 old, finished 1, opened 1, data 1 newer, reset 1, opened 1, data 1 last, finished 1");
+    EXPECT_EQ(peer.session.open_streams(), 1U);
+  }
+}
+
 TEST(Yamux, SkipsTheRestOfABodyWhoseStreamIsResetMeanwhile) {
   for (const Flag flag : {none, fin, rst}) {
     Listener peer;
@@ -402,6 +466,13 @@ TEST(Yamux, LetsAWindowGrowToItsLimitAndAllOfThemToTheConnections) {
   reader.session.reset(1);
   reader.out.take();
   EXPECT_EQ(reader.grows_to(id + 4), limits::yamux_max_window);
+}
+
+TEST(Yamux, GivesAStreamNotTheWindowThatTheOneBeforeOfItsIdGrewTo) {
+  FastReader reader;
+  EXPECT_EQ(reader.grows_to(1), limits::yamux_max_window);
+  EXPECT_EQ(reader.hears(data_frame(rst, 1, "") + frame(window_update, syn, 1, 0)), "reset 1, opened 1");
+  EXPECT_EQ(reader.hears(frame(data, none, 1, limits::yamux_initial_window + 1)), "malformed");
 }
 
 }  // namespace
