@@ -14,9 +14,6 @@ add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-stro
 check_cxx_compiler_flag(-ftrivial-auto-var-init=zero P2P_ZEROED_LOCALS)
 if(P2P_ZEROED_LOCALS)
   add_compile_options(-ftrivial-auto-var-init=zero)
-  if(NOT APPLE)
-    add_compile_options(-frecord-gcc-switches)  # nothing else in a program would show it
-  endif()
 endif()
 
 if(NOT APPLE)  # where the linker does the like by itself

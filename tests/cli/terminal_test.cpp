@@ -52,16 +52,19 @@ std::string control_in(const std::string& text) {
 /// What a terminal gets to see of the program. Nothing where there are no terminals.
 std::optional<std::string> on_terminal(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  std::string interface = "P2P_AGENT_INTERFACE=lo";
+  std::string kind = "TERM=xterm";
+  std::vector<char*> envp{interface.data(), kind.data()};
+  for (char** variable = environ; *variable != nullptr; ++variable) envp.push_back(*variable);
+  envp.push_back(nullptr);
   int terminal = -1;
   const pid_t pid = forkpty(&terminal, nullptr, nullptr, nullptr);
   if (pid < 0) return std::nullopt;
-  if (pid == 0) {
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    setenv("P2P_AGENT_INTERFACE", "lo", 1);
-    setenv("TERM", "xterm", 1);
-    execv(argv[0], argv.data());
+  if (pid == 0) {  // another thread may have been in the middle of something: nothing is allocated here
+    execve(argv[0], argv.data(), envp.data());
     _exit(127);
   }
   std::string shown;

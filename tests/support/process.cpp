@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -27,8 +28,10 @@ std::array<int, 2> make_pipe() {
 
 Process::Process(std::vector<std::string> arguments, std::vector<std::string> environment, const std::string& input) {
   // Coverage is measured by the third, and what the sanitizers find ends the program by the others.
-  for (const char* const name : {"PATH", "HOME", "LLVM_PROFILE_FILE", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}) {
-    if (const char* const value = std::getenv(name)) environment.push_back(std::string(name) + "=" + value);
+  for (const std::string name : {"PATH=", "HOME=", "LLVM_PROFILE_FILE=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS="}) {
+    const auto is_it = [&name](const std::string& variable) { return variable.starts_with(name); };
+    const char* const value = std::getenv(name.substr(0, name.size() - 1).c_str());
+    if (value != nullptr && std::none_of(environment.begin(), environment.end(), is_it)) environment.push_back(name + value);
   }
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());

@@ -9,7 +9,7 @@ namespace p2p::test {
 
 class Process {
  public:
-  /// Starts `arguments[0]` with the environment variables given, PATH, HOME and those of coverage, and no others.
+  /// Starts `arguments[0]` with the environment variables given, PATH, HOME, those of coverage and of sanitizers, and no others.
   explicit Process(std::vector<std::string> arguments, std::vector<std::string> environment = {}, const std::string& input = "");
   /// Kills it if it is still there.
   ~Process();
