@@ -269,6 +269,7 @@ class Frame:
     length: int
     body: bytes  # as far as it has arrived
     again: bool = False  # there has been a stream of that number
+    credit: int = 0  # of such a stream that is over, if this is counted
 
     def whole(self):
         return len(self.body) == self.length
@@ -324,6 +325,7 @@ class Story:
         self.frames = []
         self.streams = {}
         self.used = set()  # keys of all streams that there have been
+        self.over = {}  # and the credit of those that are over
         self.accepted = 0
         local = data[0] % 4 if data else 0
         if kind == "m":
@@ -349,6 +351,8 @@ class Story:
             self.used.add(frame.stream)
             stream = self.streams[frame.stream] = Stream(label)
         if stream is None:
+            if frame.stream in self.over and not carries:
+                frame.credit = self.over[frame.stream] = self.over[frame.stream] + frame.length
             return
         left = False
         if carries:
@@ -363,7 +367,7 @@ class Story:
             stream.credit += frame.length
         stream.finished |= bool(finishes)
         if resets or left or (stream.finished and stream.closed):
-            del self.streams[frame.stream]
+            self.over[frame.stream] = self.streams.pop(frame.stream).credit
 
     def at(self, header_end):
         return next((entry for entry in self.frames if entry[0].end == header_end), (None, None))
@@ -423,6 +427,8 @@ STRICTER = [
     Stricter("numbers used again", "r", "theirs", "protocol error",
              lambda frame, stream: frame.kind <= WINDOW_UPDATE and frame.flags & (SYN | RST) == SYN and not stream and frame.again,
              at=Story.ending),
+    Stricter("credit behind the end", "r", "theirs", "protocol error",
+             lambda frame, stream: frame.kind == WINDOW_UPDATE and frame.credit >= 1 << 32),
     Stricter("opened and reset at once", "r", "ours", "yamux stream opened ",
              lambda frame, stream: frame.kind <= WINDOW_UPDATE and frame.flags & (SYN | RST) == SYN | RST),
     Stricter("beyond any window", "r", "theirs", "decode error: frame body is too large",
