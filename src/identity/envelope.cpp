@@ -2,6 +2,7 @@
 
 #include "base/coding.hpp"
 #include "identity.pb.h"
+#include "identity/serialized.hpp"
 
 namespace p2p {
 namespace {
@@ -25,9 +26,7 @@ Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView paylo
   envelope.mutable_payload_type()->assign(as_text(payload_type));
   envelope.mutable_payload()->assign(as_text(payload));
   envelope.mutable_signature()->assign(as_text(signature));
-  Bytes encoded(envelope.ByteSizeLong());
-  envelope.SerializeWithCachedSizesToArray(encoded.data());
-  return encoded;
+  return serialized(envelope);
 }
 
 Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const PeerId* expected) {
@@ -40,7 +39,7 @@ Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const 
   if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
     return Error{Errc::unverified, "the envelope's signature does not hold"};
   }
-  const bool exact = envelope.unknown_fields().empty() && equal(as_bytes(envelope.SerializeAsString()), encoded);
+  const bool exact = envelope.unknown_fields().empty() && equal(serialized(envelope), encoded);
   return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}, exact};
 }
 
@@ -49,9 +48,7 @@ Bytes encode_peer_record(const PeerId& id, std::uint64_t sequence, const std::ve
   record.set_peer_id(id.bytes().data(), id.bytes().size());
   record.set_seq(sequence);
   for (const Bytes& address : addresses) record.add_addresses()->set_multiaddr(address.data(), address.size());
-  Bytes encoded(record.ByteSizeLong());
-  record.SerializeWithCachedSizesToArray(encoded.data());
-  return encoded;
+  return serialized(record);
 }
 
 }  // namespace p2p

@@ -4,6 +4,7 @@
 #include "base/coding.hpp"
 #include "base/limits.hpp"
 #include "identity.pb.h"
+#include "identity/serialized.hpp"
 
 #include <algorithm>
 
@@ -20,9 +21,7 @@ Bytes encode_key(PublicKey::Type type, ByteView data) {
   proto::Key key;
   key.set_type(static_cast<proto::KeyType>(type));
   key.mutable_data()->assign(as_text(data));
-  Bytes encoded(key.ByteSizeLong());
-  key.SerializeWithCachedSizesToArray(encoded.data());
-  return encoded;
+  return serialized(key);
 }
 
 // ParseFromArray would write to stderr about each missing field, as often as a peer likes.

@@ -2,6 +2,7 @@
 
 #include "base/coding.hpp"
 #include "base/limits.hpp"
+#include "identity/serialized.hpp"
 #include "wire.pb.h"
 
 #include <algorithm>
@@ -116,7 +117,7 @@ Bytes NoiseHandshake::payload() const {
   message.set_identity_key(own.identity_key().data(), own.identity_key().size());
   message.set_identity_sig(own.identity_sig().data(), own.identity_sig().size());
   for (const std::string& muxer : parameters_.muxers) message.mutable_extensions()->add_stream_muxers(muxer);
-  return to_bytes(message.SerializeAsString());
+  return serialized(message);
 }
 
 Result<void> NoiseHandshake::read_payload(ByteView encoded) {
