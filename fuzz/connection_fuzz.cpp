@@ -223,7 +223,7 @@ class Course {
       if (behind_) {
         NoiseSession secure{NoiseWriter(crypto::Aead(crypto::Key{7})),
                             NoiseReader(crypto::Aead(crypto::Key{8})),
-                            theirs().keys.public_key(),
+                            std::make_shared<Verifier>(theirs().keys.public_key()),
                             theirs().id,
                             {}};
         const auto role = peer_dials_ ? MuxSession::Role::listener : MuxSession::Role::dialer;
@@ -341,8 +341,11 @@ class Course {
   void begin_peer() {
     const auto early = [](const std::vector<std::string>& list) { return list.size() == 1 || (!list.empty() && list.front() == text(2)); };
     if (behind_) {
-      secure_.emplace(NoiseSession{
-          NoiseWriter(crypto::Aead(crypto::Key{8})), NoiseReader(crypto::Aead(crypto::Key{7})), ours().keys.public_key(), ours().id, {}});
+      secure_.emplace(NoiseSession{NoiseWriter(crypto::Aead(crypto::Key{8})),
+                                   NoiseReader(crypto::Aead(crypto::Key{7})),
+                                   std::make_shared<Verifier>(ours().keys.public_key()),
+                                   ours().id,
+                                   {}});
       listening_.emplace(muxers_.front(), peer_dials_);
     } else if (early(muxers_) && !peer_muxers_.empty()) {
       const auto& asks = peer_dials_ ? peer_muxers_ : muxers_;

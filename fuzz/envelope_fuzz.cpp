@@ -10,6 +10,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)open_envelope(input, peer_record_domain);
   const Bytes sealed = seal_envelope(keys, peer_record_domain, peer_record_type, input);
   const Envelope opened = open_envelope(sealed, peer_record_domain).value();
-  fuzz::require(opened.signer == keys.public_key() && equal(opened.payload_type, peer_record_type) && equal(opened.payload, input));
+  fuzz::require(opened.signer == keys.peer_id() && equal(opened.payload_type, peer_record_type) && equal(opened.payload, input));
   return 0;
 }

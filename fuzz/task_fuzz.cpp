@@ -6,7 +6,7 @@ using namespace p2p;
 // As the payload of a task, and as the envelope of a message.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const KeyPair keys(std::array<std::uint8_t, KeyPair::seed_size>{});
-  (void)open_message({data, size}, keys.peer_id());
+  (void)open_message({data, size}, Verifier(keys.public_key()));
   const ParsedTask parsed = parse_task({data, size});
   fuzz::require(parsed.task.has_value() == parsed.problem.empty());
   if (!parsed.task) return 0;

@@ -1,5 +1,7 @@
 #include "base/coding.hpp"
 
+#include <array>
+
 namespace p2p {
 
 Result<std::optional<Uvarint>> peek_uvarint(ByteView in) noexcept {
@@ -15,12 +17,18 @@ Result<std::optional<Uvarint>> peek_uvarint(ByteView in) noexcept {
   return std::optional<Uvarint>();
 }
 
-void put_uvarint(Bytes& out, std::uint64_t value) {
+std::uint8_t* store_uvarint(std::uint8_t* at, std::uint64_t value) noexcept {
   while (value >= 0x80) {
-    out.push_back(static_cast<std::uint8_t>(value | 0x80));
+    *at++ = static_cast<std::uint8_t>(value | 0x80);
     value >>= 7;
   }
-  out.push_back(static_cast<std::uint8_t>(value));
+  *at++ = static_cast<std::uint8_t>(value);
+  return at;
+}
+
+void put_uvarint(Bytes& out, std::uint64_t value) {
+  std::array<std::uint8_t, max_uvarint_size + 1> bytes;  // nobody reads more than 63 bits, and yet all 64 have their room
+  out.insert(out.end(), bytes.data(), store_uvarint(bytes.data(), value));
 }
 
 std::size_t uvarint_size(std::uint64_t value) noexcept {

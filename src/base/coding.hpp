@@ -25,6 +25,8 @@ struct Uvarint {
 Result<std::optional<Uvarint>> peek_uvarint(ByteView in) noexcept;
 
 void put_uvarint(Bytes& out, std::uint64_t value);
+/// Writes one of up to 63 bits at `at`, where there are max_uvarint_size bytes, and returns where it ends.
+std::uint8_t* store_uvarint(std::uint8_t* at, std::uint64_t value) noexcept;
 std::size_t uvarint_size(std::uint64_t value) noexcept;
 
 void put_u16(Bytes& out, std::uint16_t value);

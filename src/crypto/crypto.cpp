@@ -50,7 +50,6 @@ struct Free {
 };
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, Free<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free>>;
 using DigestContext = std::unique_ptr<EVP_MD_CTX, Free<EVP_MD_CTX, EVP_MD_CTX_free>>;
-using PublicKeyHandle = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY, EVP_PKEY_free>>;
 
 std::array<std::uint8_t, 12> nonce_of(std::uint64_t counter) noexcept {
   std::array<std::uint8_t, 12> nonce{};
@@ -87,22 +86,17 @@ void hmac(const SecretKey& key, ByteView a, ByteView b, SecretKey& out) {
   digest({outer, out}, out.data());
 }
 
-PublicKeyHandle decode_key(ByteView der) {
+ForeignKey decode_key(ByteView der) {
   const unsigned char* at = der.data();
-  PublicKeyHandle key(d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size())));
-  if (key == nullptr) return key;
+  EVP_PKEY* const decoded = d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size()));
+  if (decoded == nullptr) return nullptr;
+  ForeignKey key(decoded, EVP_PKEY_free);
   // OpenSSL reads more than one encoding of a key, and each would be another PeerId.
   unsigned char* encoded = nullptr;
   const int size = i2d_PUBKEY(key.get(), &encoded);
   if (size < 0 || !equal({encoded, static_cast<std::size_t>(size)}, der)) key.reset();
   OPENSSL_free(encoded);
   return key;
-}
-
-bool verify_sha256(EVP_PKEY* key, ByteView message, ByteView signature) noexcept {
-  const DigestContext context(EVP_MD_CTX_new());
-  return EVP_DigestVerifyInit(context.get(), nullptr, sha256_md(), nullptr, key) == 1 &&
-         EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
 }
 
 }  // namespace
@@ -190,35 +184,41 @@ bool has_small_exponent(EVP_PKEY* key) noexcept {
 
 }  // namespace
 
-bool rsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
-  const PublicKeyHandle key = decode_key(public_key);
-  if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) return false;
+ForeignKey rsa_key(ByteView der) noexcept {
+  ForeignKey key = decode_key(der);
+  if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_RSA) return nullptr;
   const int bits = EVP_PKEY_get_bits(key.get());
-  return bits >= 2048 && bits <= 8192 && has_small_exponent(key.get()) && verify_sha256(key.get(), message, signature);
+  return bits >= 2048 && bits <= 8192 && has_small_exponent(key.get()) ? key : nullptr;
 }
 
-bool ecdsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
-  const PublicKeyHandle key = decode_key(public_key);
-  if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_EC) return false;
+ForeignKey ecdsa_key(ByteView der) noexcept {
+  ForeignKey key = decode_key(der);
+  if (key == nullptr || EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_EC) return nullptr;
   // A hybrid point is an uncompressed one in another guise.
   char form[32] = {};
   if (EVP_PKEY_get_utf8_string_param(key.get(), OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, form, sizeof form, nullptr) != 1 ||
       std::string_view(form) == "hybrid")
-    return false;
+    return nullptr;
   char curve[32] = {};
-  if (EVP_PKEY_get_group_name(key.get(), curve, sizeof curve, nullptr) != 1) return false;
+  if (EVP_PKEY_get_group_name(key.get(), curve, sizeof curve, nullptr) != 1) return nullptr;
   const std::string_view name = curve;
-  return (name == "prime256v1" || name == "secp384r1" || name == "secp521r1") && verify_sha256(key.get(), message, signature);
+  return name == "prime256v1" || name == "secp384r1" || name == "secp521r1" ? key : nullptr;
 }
 
-bool secp256k1_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
-  if (public_key.size() != 33) return false;
+ForeignKey secp256k1_key(ByteView point) noexcept {
+  if (point.size() != 33) return nullptr;
   // SubjectPublicKeyInfo { id-ecPublicKey, secp256k1 } around the compressed point: RFC 5480.
   Bytes der = {0x30, 0x36, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
                0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a, 0x03, 0x22, 0x00};
-  append(der, public_key);
-  const PublicKeyHandle key = decode_key(der);
-  return key != nullptr && verify_sha256(key.get(), message, signature);
+  append(der, point);
+  return decode_key(der);
+}
+
+bool verify(const ForeignKey& key, ByteView message, ByteView signature) noexcept {
+  if (key == nullptr) return false;
+  const DigestContext context(EVP_MD_CTX_new());
+  return EVP_DigestVerifyInit(context.get(), nullptr, sha256_md(), nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), signature.data(), signature.size(), message.data(), message.size()) == 1;
 }
 
 struct Aead::Contexts {

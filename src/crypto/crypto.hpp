@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+struct evp_pkey_st;  // OpenSSL's EVP_PKEY
+
 namespace p2p::crypto {
 
 using Digest = std::array<std::uint8_t, 32>;
@@ -118,12 +120,16 @@ Key ed25519_public(const SecretKey& seed) noexcept;
 Signature ed25519_sign(const Secret<64>& secret, ByteView message) noexcept;
 bool ed25519_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
 
-/// Checks a signature over SHA-256 of the message: RSASSA-PKCS1-v1_5 for an RSA key of 2,048 to 8,192 bits with an exponent of up to 33
-/// bits, ECDSA (DER) for one on P-256, P-384 or P-521. `public_key` is a DER SubjectPublicKeyInfo.
-bool rsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
-bool ecdsa_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
-/// The same for a compressed secp256k1 point of 33 bytes.
-bool secp256k1_verify(ByteView public_key, ByteView message, ByteView signature) noexcept;
+/// A public key of another kind, read once; any number of threads check signatures with it. Null is one that nothing verifies with.
+using ForeignKey = std::shared_ptr<evp_pkey_st>;
+/// Of a DER SubjectPublicKeyInfo: an RSA key of 2,048 to 8,192 bits with an exponent of up to 33 bits, a point on P-256, P-384 or P-521.
+/// Null for anything else.
+ForeignKey rsa_key(ByteView der) noexcept;
+ForeignKey ecdsa_key(ByteView der) noexcept;
+/// Of a compressed secp256k1 point of 33 bytes.
+ForeignKey secp256k1_key(ByteView point) noexcept;
+/// Checks a signature over SHA-256 of the message: RSASSA-PKCS1-v1_5, or ECDSA (DER).
+bool verify(const ForeignKey& key, ByteView message, ByteView signature) noexcept;
 
 /// ChaCha20-Poly1305 (RFC 8439) in place, with the nonce that Noise makes of a counter: four zero bytes, then 64 bits little-endian.
 class Aead {

@@ -17,6 +17,22 @@ Bytes signed_bytes(std::string_view domain, ByteView payload_type, ByteView payl
   return message;
 }
 
+Result<proto::Envelope> parse(ByteView encoded) {
+  proto::Envelope envelope;
+  if (!envelope.ParseFromArray(encoded.data(), static_cast<int>(encoded.size()))) return Error{Errc::malformed, "not an envelope"};
+  return envelope;
+}
+
+Result<Envelope> checked(const proto::Envelope& envelope, ByteView encoded, std::string_view domain, const Verifier& signer) {
+  const ByteView type = as_bytes(envelope.payload_type());
+  const ByteView payload = as_bytes(envelope.payload());
+  if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
+    return Error{Errc::unverified, "the envelope's signature does not hold"};
+  }
+  const bool exact = envelope.unknown_fields().empty() && equal(serialized(envelope), encoded);
+  return Envelope{signer.id(), {type.begin(), type.end()}, {payload.begin(), payload.end()}, exact};
+}
+
 }  // namespace
 
 Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView payload_type, ByteView payload) {
@@ -29,18 +45,19 @@ Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView paylo
   return serialized(envelope);
 }
 
-Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const PeerId* expected) {
-  proto::Envelope envelope;
-  if (!envelope.ParseFromArray(encoded.data(), static_cast<int>(encoded.size()))) return Error{Errc::malformed, "not an envelope"};
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain) {
+  TRY_ASSIGN(const proto::Envelope envelope, parse(encoded));
   TRY_ASSIGN(PublicKey signer, PublicKey::decode(as_bytes(envelope.public_key())));
-  if (expected != nullptr && PeerId(signer) != *expected) return Error{Errc::unverified, "an envelope signed by another peer"};
-  const ByteView type = as_bytes(envelope.payload_type());
-  const ByteView payload = as_bytes(envelope.payload());
-  if (!signer.verify(signed_bytes(domain, type, payload), as_bytes(envelope.signature()))) {
-    return Error{Errc::unverified, "the envelope's signature does not hold"};
+  return checked(envelope, encoded, domain, Verifier(std::move(signer)));
+}
+
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const Verifier& expected) {
+  TRY_ASSIGN(const proto::Envelope envelope, parse(encoded));
+  if (const ByteView key = as_bytes(envelope.public_key()); !equal(key, expected.key().encoded())) {
+    TRY(PublicKey::decode(key));
+    return Error{Errc::unverified, "an envelope signed by another peer"};
   }
-  const bool exact = envelope.unknown_fields().empty() && equal(serialized(envelope), encoded);
-  return Envelope{std::move(signer), {type.begin(), type.end()}, {payload.begin(), payload.end()}, exact};
+  return checked(envelope, encoded, domain, expected);
 }
 
 Bytes encode_peer_record(const PeerId& id, std::uint64_t sequence, const std::vector<Bytes>& addresses) {

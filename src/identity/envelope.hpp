@@ -11,7 +11,7 @@
 namespace p2p {
 
 struct Envelope {
-  PublicKey signer;
+  PeerId signer;
   Bytes payload_type;
   Bytes payload;
   bool exact;  ///< each part stands in it once, in order, in its shortest form, and nothing else: no byte can change without the signature
@@ -21,9 +21,12 @@ struct Envelope {
 /// The encoded envelope of `payload`, signed by `keys`.
 Bytes seal_envelope(const KeyPair& keys, std::string_view domain, ByteView payload_type, ByteView payload);
 
-/// Decodes an envelope and checks its signature. The caller compares its type with what it expects, and the signer too, where `expected` is
-/// null. Errors: malformed; unverified (another peer than `expected` signed it, which is seen first, or the signature does not hold).
-Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const PeerId* expected = nullptr);
+/// Decodes an envelope and checks its signature. The caller compares its type with what it expects, and the signer, too.
+/// Errors: malformed, unverified (the signature does not hold).
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain);
+/// The same of one that `expected` signed. Errors: malformed; unverified (another peer signed it, which is seen first, or the signature
+/// does not hold).
+Result<Envelope> open_envelope(ByteView encoded, std::string_view domain, const Verifier& expected);
 
 // Signed peer records, as identify carries them: an address list with a sequence number.
 inline constexpr std::string_view peer_record_domain = "libp2p-peer-record";

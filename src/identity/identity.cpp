@@ -54,14 +54,18 @@ Result<PublicKey> PublicKey::decode(ByteView protobuf) {
   return PublicKey(type, size, std::move(encoded));
 }
 
-bool PublicKey::verify(ByteView message, ByteView signature) const noexcept {
-  switch (type_) {
-    case Type::rsa: return crypto::rsa_verify(data(), message, signature);
-    case Type::ed25519: return crypto::ed25519_verify(data(), message, signature);
-    case Type::secp256k1: return crypto::secp256k1_verify(data(), message, signature);
-    case Type::ecdsa: return crypto::ecdsa_verify(data(), message, signature);
+Verifier::Verifier(PublicKey key) : key_(std::move(key)), id_(key_) {
+  switch (key_.type()) {
+    case PublicKey::Type::ed25519: break;
+    case PublicKey::Type::rsa: foreign_ = crypto::rsa_key(key_.data()); break;
+    case PublicKey::Type::secp256k1: foreign_ = crypto::secp256k1_key(key_.data()); break;
+    case PublicKey::Type::ecdsa: foreign_ = crypto::ecdsa_key(key_.data()); break;
   }
-  return false;
+}
+
+bool Verifier::verify(ByteView message, ByteView signature) const noexcept {
+  if (key_.type() == PublicKey::Type::ed25519) return crypto::ed25519_verify(key_.data(), message, signature);
+  return crypto::verify(foreign_, message, signature);
 }
 
 PeerId::PeerId(const PublicKey& key) {

@@ -30,14 +30,13 @@ class PublicKey {
 
   Type type() const noexcept { return type_; }
   ByteView encoded() const noexcept { return encoded_; }
-  bool verify(ByteView message, ByteView signature) const noexcept;
+  /// The key without what libp2p writes around it.
+  ByteView data() const noexcept { return encoded().last(std::min(data_size_, encoded_.size())); }
 
   friend bool operator==(const PublicKey& a, const PublicKey& b) noexcept { return a.encoded_ == b.encoded_; }
 
  private:
   PublicKey(Type type, std::size_t data_size, Bytes encoded) : type_(type), data_size_(data_size), encoded_(std::move(encoded)) {}
-  /// The key without what libp2p writes around it.
-  ByteView data() const noexcept { return encoded().last(std::min(data_size_, encoded_.size())); }
 
   Type type_;
   std::size_t data_size_;
@@ -73,6 +72,21 @@ class PeerId {
  private:
   std::array<std::uint8_t, max_size> bytes_{};
   std::uint8_t size_ = 0;
+};
+
+/// A peer's public key, read once for all signatures of its that are checked. Any number of threads do that.
+class Verifier {
+ public:
+  explicit Verifier(PublicKey key);
+
+  const PublicKey& key() const noexcept { return key_; }
+  const PeerId& id() const noexcept { return id_; }
+  bool verify(ByteView message, ByteView signature) const noexcept;
+
+ private:
+  PublicKey key_;
+  PeerId id_;
+  crypto::ForeignKey foreign_;  // null for Ed25519, whose keys are used as they are
 };
 
 /// An Ed25519 key pair. The secret half stays in this object, and is wiped when that goes or is moved from.

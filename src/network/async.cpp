@@ -7,29 +7,35 @@
 #include <cassert>
 #include <deque>
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace p2p {
-namespace {
 
-// What Asio resumes a coroutine with is of a type of its own for each place; this hides it. (any_completion_handler would, but the one of
-// Boost 1.81 copies itself without end.)
+// (Asio's any_completion_handler would do the same, but the one of Boost 1.81 copies itself without end.)
 template <class Handler>
-class SuspendedOn final : public Suspended {
- public:
-  explicit SuspendedOn(Handler handler) : handler_(std::move(handler)) {}
-  void resume() override { std::move(handler_)(); }
-
- private:
-  Handler handler_;
+const Suspended::Kind Suspended::kind_of{
+    [](void* handler) { std::move (*static_cast<Handler*>(handler))(); },
+    [](void* to, void* from) noexcept {
+      new (to) Handler(std::move(*static_cast<Handler*>(from)));
+      static_cast<Handler*>(from)->~Handler();
+    },
+    [](void* handler) noexcept { static_cast<Handler*>(handler)->~Handler(); },
 };
+
+template <class Handler>
+Suspended::Suspended(Handler handler) noexcept : kind_(&kind_of<Handler>) {
+  static_assert(sizeof(Handler) <= sizeof(handler_) && alignof(Handler) <= alignof(void*));
+  new (handler_) Handler(std::move(handler));
+}
+
+namespace {
 
 /// Suspends the calling coroutine; `keep` gets what resumes it.
 template <class Keep>
 Awaitable<void> suspend(Keep keep) {
   return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void()>(
-      [keep = std::move(keep)](auto handler) mutable { keep(std::make_unique<SuspendedOn<decltype(handler)>>(std::move(handler))); },
-      boost::asio::use_awaitable);
+      [keep = std::move(keep)](auto handler) mutable { keep(Suspended(std::move(handler))); }, boost::asio::use_awaitable);
 }
 
 Awaitable<void> at_once() { co_return; }
@@ -49,7 +55,7 @@ class ReadyQueue final : public boost::asio::execution_context::service {
 
   explicit ReadyQueue(boost::asio::execution_context& context) : service(context) {}
 
-  void add(std::unique_ptr<Suspended> suspended, std::size_t others) {
+  void add(Suspended suspended, std::size_t others) {
     waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(std::min(others, waiting_.size())), std::move(suspended));
     schedule();
   }
@@ -70,15 +76,15 @@ class ReadyQueue final : public boost::asio::execution_context::service {
         }
       } turn{*this};
       for (std::size_t i = 0; i < most_in_a_turn && !waiting_.empty(); ++i) {
-        const std::unique_ptr<Suspended> next = std::move(waiting_.front());
+        Suspended next = std::move(waiting_.front());
         waiting_.pop_front();
-        next->resume();
+        next.resume();
       }
     });
   }
 
   Loop loop_;
-  std::deque<std::unique_ptr<Suspended>> waiting_;
+  std::deque<Suspended> waiting_;
   bool scheduled_ = false;
 };
 
@@ -88,7 +94,7 @@ Latch::Latch(const Loop& loop) : ready_(ReadyQueue::of(loop)) {}
 Awaitable<void> Event::wait() {
   assert(!waiter_ && "an event has one waiter");
   if (std::exchange(notified_, false)) return at_once();
-  return suspend([this](std::unique_ptr<Suspended> self) { waiter_ = std::move(self); });
+  return suspend([this](Suspended self) { waiter_ = std::move(self); });
 }
 
 void Event::notify_behind(std::size_t others) {
@@ -96,12 +102,12 @@ void Event::notify_behind(std::size_t others) {
     notified_ = true;
     return;
   }
-  ready_.add(std::exchange(waiter_, nullptr), others);
+  ready_.add(std::exchange(waiter_, Suspended()), others);
 }
 
 Awaitable<void> Latch::wait() {
   if (open_) return at_once();
-  return suspend([this](std::unique_ptr<Suspended> self) { waiters_.push_back(std::move(self)); });
+  return suspend([this](Suspended self) { waiters_.push_back(std::move(self)); });
 }
 
 void Latch::open() {

@@ -6,7 +6,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstddef>
 #include <functional>
-#include <memory>
+#include <utility>
 #include <vector>
 
 namespace p2p {
@@ -15,11 +15,44 @@ template <class T>
 using Awaitable = boost::asio::awaitable<T>;
 using Loop = boost::asio::any_io_executor;
 
-/// A suspended coroutine. Resuming it takes it away; destroying it destroys the coroutine.
+/// A suspended coroutine that can be resumed once, or none. Destroying it destroys a coroutine that was not.
 class Suspended {
  public:
-  virtual ~Suspended() = default;
-  virtual void resume() = 0;
+  Suspended() noexcept = default;
+  /// Of what Asio resumes a coroutine with, whose type is another for each place.
+  template <class Handler>
+  explicit Suspended(Handler handler) noexcept;
+  Suspended(Suspended&& other) noexcept { take(other); }
+  Suspended& operator=(Suspended&& other) noexcept {
+    if (this == &other) return *this;
+    drop();
+    take(other);
+    return *this;
+  }
+  ~Suspended() { drop(); }
+
+  explicit operator bool() const noexcept { return kind_ != nullptr; }
+  void resume() { kind_->resume(handler_); }
+
+ private:
+  struct Kind {
+    void (*resume)(void* handler);
+    void (*move)(void* to, void* from) noexcept;  // and destroys `from`
+    void (*destroy)(void* handler) noexcept;
+  };
+  template <class Handler>
+  static const Kind kind_of;
+
+  void take(Suspended& other) noexcept {
+    kind_ = std::exchange(other.kind_, nullptr);
+    if (kind_ != nullptr) kind_->move(handler_, other.handler_);
+  }
+  void drop() noexcept {
+    if (kind_ != nullptr) std::exchange(kind_, nullptr)->destroy(handler_);
+  }
+
+  const Kind* kind_ = nullptr;
+  alignas(void*) std::byte handler_[4 * sizeof(void*)];  // in place: whoever waits allocates nothing
 };
 
 /// Where the coroutines of a loop stand that may go on. One turn of the loop takes all of them, those included that join meanwhile: a
@@ -42,7 +75,7 @@ class Event {
 
  private:
   ReadyQueue& ready_;
-  std::unique_ptr<Suspended> waiter_;
+  Suspended waiter_;
   bool notified_ = false;
 };
 
@@ -60,7 +93,7 @@ class Latch {
 
  private:
   ReadyQueue& ready_;
-  std::vector<std::unique_ptr<Suspended>> waiters_;
+  std::vector<Suspended> waiters_;
   bool open_ = false;
 };
 

@@ -13,7 +13,6 @@ namespace {
 constexpr std::size_t work_before_flush = 4;     // coroutines that go on before what there is to write is written
 constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest record and most of a next one
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
-constexpr std::size_t output_kept = 16 * 1024;   // the same of what was written
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
 constexpr std::chrono::milliseconds write_that_waited{1};
 constexpr Error connection_ended{Errc::closed, "the connection ended"};
@@ -45,7 +44,7 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       channel_(std::move(upgraded.channel)),
       writer_(std::move(upgraded.secure.writer)),
       reader_(std::move(upgraded.secure.reader)),
-      peer_(upgraded.secure.remote),
+      peer_key_(std::move(upgraded.secure.remote_key)),
       muxer_(std::move(upgraded.muxer)),
       session_(make_mux_session(muxer_, upgraded.role, writer_)),
       memory_(std::make_shared<MemoryAccount>(memory)),
@@ -127,12 +126,12 @@ void Connection::make_room() {
   count_memory();
 }
 
-void Connection::count_memory() { buffers_.set(limits::connection_memory + input_.size() + batch_.capacity() + writer_.size()); }
+void Connection::count_memory() { buffers_.set(limits::connection_memory + input_.size() + batch_.capacity() + writer_.capacity()); }
 
 void Connection::free_output() {
-  if (writing_since_ || writer_.size() > 0 || batch_.capacity() <= output_kept) return;
+  if (writing_since_ || writer_.size() > 0) return;
   batch_ = Bytes();
-  static_cast<void>(writer_.take({}));  // the buffer's twin
+  static_cast<void>(writer_.take({}));
   count_memory();
 }
 
@@ -212,7 +211,7 @@ void Connection::on_event(const MuxEvent& event) {
 
 Stream Connection::begin_stream(StreamId id) {
   auto state =
-      std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_, id, buffers_.further(limits::stream_memory));
+      std::make_shared<Stream::State>(*this, environment_.loop, environment_.clock, peer_key_, id, buffers_.further(limits::stream_memory));
   streams_.emplace(id, state);
   const Time soon = environment_.clock.now() + limits::alive_in_use;
   if (life_check_due_ > soon) check_life_at(soon);
@@ -381,7 +380,7 @@ void Connection::end(Error failure, std::string reason) {
   if (failure_) return;
   failure_ = failure;
   reason_ = std::move(reason);
-  environment_.log.write(Logger::Level::debug, "connection with " + peer_.text() + " ended: " + reason_);
+  environment_.log.write(Logger::Level::debug, "connection with " + peer().text() + " ended: " + reason_);
   closing_ = true;
   for (const auto& [id, state] : std::exchange(streams_, {})) {
     state->connection_ended = true;

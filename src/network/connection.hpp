@@ -64,7 +64,7 @@ class Connection {
   /// Ends the connection at once.
   void abort(Error reason);
 
-  const PeerId& peer() const noexcept { return peer_; }
+  const PeerId& peer() const noexcept { return peer_key_->id(); }
   const Multiaddr& remote_address() const { return channel_->remote_address(); }
   const std::string& muxer() const noexcept { return muxer_; }
   bool ended() const noexcept { return failure_.has_value(); }
@@ -95,7 +95,7 @@ class Connection {
   /// Counts the buffers that the connection itself holds.
   void count_memory();
   Awaitable<void> thin_out();
-  /// An idle connection keeps no large buffers.
+  /// An idle connection keeps no buffers.
   void free_output();
   void check_life_at(Time when);
   /// Pings a peer that has been silent, and ends the connection with one that stays it, or that does not finish a record.
@@ -111,7 +111,7 @@ class Connection {
   std::unique_ptr<ByteStream> channel_;
   NoiseWriter writer_;
   NoiseReader reader_;
-  const PeerId peer_;
+  const std::shared_ptr<const Verifier> peer_key_;
   const std::string muxer_;
   std::unique_ptr<MuxSession> session_;
   const std::shared_ptr<MemoryAccount> memory_;

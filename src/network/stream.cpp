@@ -145,7 +145,7 @@ Awaitable<void> Stream::finish(Duration patience) {
 
 bool Stream::connection_ended() const noexcept { return state_->connection_ended; }
 bool Stream::ended() const noexcept { return state_->finished || state_->failure; }
-const PeerId& Stream::peer() const noexcept { return state_->peer; }
+const std::shared_ptr<const Verifier>& Stream::peer_key() const noexcept { return state_->peer_key; }
 std::optional<Multiaddr> Stream::remote_address() const {
   if (state_->connection == nullptr) return std::nullopt;
   return state_->connection->remote_address();

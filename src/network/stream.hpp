@@ -50,7 +50,9 @@ class Stream {
   Awaitable<void> finish(Duration patience);
 
   /// Whoever is the other side of the connection, proven by its handshake.
-  const PeerId& peer() const noexcept;
+  const PeerId& peer() const noexcept { return peer_key()->id(); }
+  /// Its key, which checks what it signs, and may outlive the stream.
+  const std::shared_ptr<const Verifier>& peer_key() const noexcept;
   /// Whether the stream ended because its connection did, and not by a reset of its own.
   bool connection_ended() const noexcept;
   /// Whether the peer has ended it, in one way or the other: it sends no more.

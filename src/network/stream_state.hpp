@@ -13,11 +13,11 @@
 namespace p2p {
 
 struct Stream::State {
-  State(Connection& owner, Loop loop, Clock& clock_of_owner, const PeerId& peer_of_owner, StreamId id_in_session,
+  State(Connection& owner, Loop loop, Clock& clock_of_owner, std::shared_ptr<const Verifier> key_of_peer, StreamId id_in_session,
         MemoryCharge memory_of_stream)
       : connection(&owner),
         clock(clock_of_owner),
-        peer(peer_of_owner),
+        peer_key(std::move(key_of_peer)),
         id(id_in_session),
         memory(std::move(memory_of_stream)),
         readable(loop),
@@ -25,7 +25,7 @@ struct Stream::State {
 
   Connection* connection;  // null when it ended, or the stream was reset
   Clock& clock;
-  const PeerId peer;
+  const std::shared_ptr<const Verifier> peer_key;
   const StreamId id;
   MemoryCharge memory;  // of what arrived and what was handed out
   std::string protocol;

@@ -173,7 +173,7 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
     while (true) {
       std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
       if (!envelope) fail(Errc::closed, "the provider closed the stream without a result");
-      OpenedMessage message = co_await open_on(environment, *envelope, provider);
+      OpenedMessage message = co_await open_on(environment, *envelope, stream.peer_key());
       if (message.kind == MessageKind::update) {
         Update update = parse_update(message.payload).value();
         updates.take(update);
@@ -211,7 +211,7 @@ Awaitable<Info> TaskManager::info(PeerId provider) {
   try {
     const std::optional<Bytes> envelope = co_await read_frame(stream, limits::info_frame);
     if (!envelope) fail(Errc::closed, "the peer did not say what it executes");
-    const Bytes payload = co_await open_on(agent_.environment(), *envelope, provider, MessageKind::info);
+    const Bytes payload = co_await open_on(agent_.environment(), *envelope, stream.peer_key(), MessageKind::info);
     Info info = parse_info(payload).value();
     if (info.recipient != agent_.id_text()) fail(Errc::unverified, "the peer's info is meant for another peer");
     if (!info.executors.empty() && trusted_.size() < limits::mdns_peers) trust(provider);

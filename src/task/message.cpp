@@ -238,19 +238,25 @@ Bytes seal_message(const KeyPair& keys, MessageKind kind, std::string_view paylo
 
 namespace {
 
-Result<OpenedMessage> open_message(ByteView envelope, const PeerId* from) {
-  TRY_ASSIGN(Envelope opened, open_envelope(envelope, domain, from));
+Result<OpenedMessage> message_of(Envelope opened) {
   if (!opened.exact) return Error{Errc::malformed, "a message with more in its envelope than is signed"};
   for (const MessageKind kind : {MessageKind::task, MessageKind::update, MessageKind::result, MessageKind::info}) {
-    if (as_text(opened.payload_type) == payload_type(kind)) return OpenedMessage{PeerId(opened.signer), kind, std::move(opened.payload)};
+    if (as_text(opened.payload_type) == payload_type(kind)) return OpenedMessage{opened.signer, kind, std::move(opened.payload)};
   }
   return Error{Errc::unverified, "a signed message of an unknown kind"};
 }
 
 }  // namespace
 
-Result<OpenedMessage> open_message(ByteView envelope) { return open_message(envelope, nullptr); }
-Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from) { return open_message(envelope, &from); }
+Result<OpenedMessage> open_message(ByteView envelope) {
+  TRY_ASSIGN(Envelope opened, open_envelope(envelope, domain));
+  return message_of(std::move(opened));
+}
+
+Result<OpenedMessage> open_message(ByteView envelope, const Verifier& from) {
+  TRY_ASSIGN(Envelope opened, open_envelope(envelope, domain, from));
+  return message_of(std::move(opened));
+}
 
 std::string Task::to_json() const {
   Scratch scratch;

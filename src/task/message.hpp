@@ -41,7 +41,7 @@ struct OpenedMessage {
 /// What stands in an envelope, whoever signed it. Errors: malformed (also when more stands in it than is signed), unverified.
 Result<OpenedMessage> open_message(ByteView envelope);
 /// What stands in an envelope signed by `from`. Errors: malformed, unverified.
-Result<OpenedMessage> open_message(ByteView envelope, const PeerId& from);
+Result<OpenedMessage> open_message(ByteView envelope, const Verifier& from);
 
 /// JSON under the protocol's rules, which are stricter than Boost.JSON's own, in memory of `storage`. Errors: malformed, with the reason.
 Result<boost::json::object> parse_json(ByteView text, boost::json::storage_ptr storage = {});

@@ -294,7 +294,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     idle.reset();
     envelope = *std::move(frame);
     memory.set(envelope.size());
-    payload = co_await open_on(environment_, envelope, requester, MessageKind::task);
+    payload = co_await open_on(environment_, envelope, stream.peer_key(), MessageKind::task);
   } catch (const boost::system::system_error& error) {
     ++refused_;
     environment_.log.write(Logger::Level::warn, "no task from " + requester.text() + ": " + message_of(error));
@@ -385,7 +385,7 @@ std::shared_ptr<TaskCourse> Provider::course_again(const Task& task, const Bytes
   auto course = std::make_shared<TaskCourse>(environment_.loop, task.task_id, task.stream);
   course->result = envelope;
   if (task.stream) {
-    const OpenedMessage own = open_message(envelope, agent_.id()).value();
+    const OpenedMessage own = open_message(envelope).value();
     course->output = parse_result(own.payload).value().text.value_or("");
   }
   return course;

@@ -12,15 +12,15 @@ Awaitable<Bytes> seal_on(const Environment& environment, const KeyPair& keys, Me
   co_return envelope;
 }
 
-Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, PeerId from) {
-  if (envelope.size() < limits::pool_threshold) co_return open_message(envelope, from).value();
+Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, std::shared_ptr<const Verifier> from) {
+  if (envelope.size() < limits::pool_threshold) co_return open_message(envelope, *from).value();
   std::optional<OpenedMessage> message;
-  co_await environment.pool.run([&] { message = open_message(envelope, from).value(); });
+  co_await environment.pool.run([&] { message = open_message(envelope, *from).value(); });
   co_return *std::move(message);
 }
 
-Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, PeerId from, MessageKind kind) {
-  OpenedMessage message = co_await open_on(environment, envelope, from);
+Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, std::shared_ptr<const Verifier> from, MessageKind kind) {
+  OpenedMessage message = co_await open_on(environment, envelope, std::move(from));
   if (message.kind != kind) fail(Errc::unverified, "a signed message of another kind than may come now");
   co_return std::move(message.payload);
 }

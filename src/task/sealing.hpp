@@ -8,10 +8,10 @@ namespace p2p {
 
 /// As seal_message(). `keys` outlives the call.
 Awaitable<Bytes> seal_on(const Environment& environment, const KeyPair& keys, MessageKind kind, std::string payload);
-/// As open_message(). Throws malformed, unverified.
-Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, PeerId from);
+/// As open_message(). `from` is a stream's peer_key(). Throws malformed, unverified.
+Awaitable<OpenedMessage> open_on(const Environment& environment, ByteView envelope, std::shared_ptr<const Verifier> from);
 /// The payload of a message of the one kind that may come now. Throws unverified too for another.
-Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, PeerId from, MessageKind kind);
+Awaitable<Bytes> open_on(const Environment& environment, ByteView envelope, std::shared_ptr<const Verifier> from, MessageKind kind);
 
 /// Answers on a stream of info_protocol: `info`, with who says it to whom and when filled in.
 Awaitable<void> answer_info(Agent& agent, Stream stream, Info info);

@@ -4,6 +4,7 @@
 #include "base/limits.hpp"
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 namespace p2p {
@@ -19,10 +20,9 @@ constexpr bool ours(StreamId stream) noexcept { return (stream & 1) != 0; }
 
 void MplexSession::put(StreamId stream, std::uint8_t flag_of_opener, ByteView data) {
   const std::uint64_t flag = ours(stream) ? flag_of_opener : flag_of_opener - 1U;
-  Bytes header;
-  put_uvarint(header, (stream >> 1) << 3 | flag);
-  put_uvarint(header, data.size());
-  out_.append(header);
+  std::array<std::uint8_t, 2 * max_uvarint_size> header;
+  std::uint8_t* const end = store_uvarint(store_uvarint(header.data(), (stream >> 1) << 3 | flag), data.size());
+  out_.append({header.data(), end});
   out_.append(data);
 }
 

@@ -125,16 +125,17 @@ Result<void> NoiseHandshake::read_payload(ByteView encoded) {
   if (!message.ParseFromArray(encoded.data(), static_cast<int>(encoded.size()))) {
     return Error{Errc::malformed, "Noise handshake payload that is not one"};
   }
-  TRY_ASSIGN(PublicKey key, PublicKey::decode(as_bytes(message.identity_key())));
+  TRY_ASSIGN(PublicKey identity, PublicKey::decode(as_bytes(message.identity_key())));
+  auto key = std::make_shared<const Verifier>(std::move(identity));
   const ByteView signature = as_bytes(message.identity_sig());
-  const crypto::Digest proof = crypto::sha256({crypto::sha256(key.encoded()), remote_static_, signature});
+  const crypto::Digest proof = crypto::sha256({crypto::sha256(key->key().encoded()), remote_static_, signature});
   if (!parameters_.proofs || !parameters_.proofs->contains(proof)) {
-    if (!key.verify(signed_bytes(remote_static_), signature)) {
+    if (!key->verify(signed_bytes(remote_static_), signature)) {
       return Error{Errc::unverified, "the peer did not prove its identity in the Noise handshake"};
     }
     if (parameters_.proofs) parameters_.proofs->add(proof);
   }
-  if (parameters_.expected && PeerId(key) != *parameters_.expected)
+  if (parameters_.expected && key->id() != *parameters_.expected)
     return Error{Errc::unverified, "another peer answered than the one asked for"};
   remote_key_ = std::move(key);
   for (const std::string& muxer : message.extensions().stream_muxers()) {
@@ -236,9 +237,8 @@ NoiseSession NoiseHandshake::finish() {
   crypto::Aead to_responder(initiator_key);
   crypto::Aead to_initiator(responder_key);
   const bool initiator = role_ == Role::initiator;
-  const PeerId remote(*remote_key_);
   return {NoiseWriter(std::move(initiator ? to_responder : to_initiator)), NoiseReader(std::move(initiator ? to_initiator : to_responder)),
-          *std::move(remote_key_), remote, std::move(remote_muxers_)};
+          remote_key_, remote_key_->id(), std::move(remote_muxers_)};
 }
 
 }  // namespace p2p

@@ -20,6 +20,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,8 @@ class NoiseWriter final : public ByteSink {
   void flush();
   /// Bytes gathered and not taken, the open record included.
   std::size_t size() const noexcept { return out_.size(); }
+  /// Bytes of memory that it takes.
+  std::size_t capacity() const noexcept { return out_.capacity(); }
   /// Flushes and hands the frames over; `reuse` becomes the next buffer, its contents dropped.
   Bytes take(Bytes reuse);
 
@@ -66,7 +69,7 @@ class NoiseReader {
 struct NoiseSession {
   NoiseWriter writer;
   NoiseReader reader;
-  PublicKey remote_key;
+  std::shared_ptr<const Verifier> remote_key;
   PeerId remote;
   std::vector<std::string> remote_muxers;  ///< the other side's early-muxer list; empty when it sent none
 };
@@ -157,7 +160,7 @@ class NoiseHandshake {
   std::uint64_t nonce_ = 0;
   crypto::Key remote_ephemeral_{};
   crypto::Key remote_static_{};
-  std::optional<PublicKey> remote_key_;
+  std::shared_ptr<const Verifier> remote_key_;
   std::vector<std::string> remote_muxers_;
   unsigned step_ = 0;  // messages done
   Bytes output_;

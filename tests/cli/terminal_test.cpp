@@ -3,6 +3,7 @@
 #include "base/limits.hpp"
 #include "network/protocol.hpp"
 #include "network/system.hpp"
+#include "support/keys.hpp"
 #include "support/program.hpp"
 #include "task/manager.hpp"
 #include "task/sealing.hpp"
@@ -101,7 +102,7 @@ TEST(Terminal, IsNotPaintedByAPeer) {
 /// Answers that the task has failed, and paints wherever a result has room for a provider's text.
 Awaitable<void> fail_painting(const Agent& agent, Stream stream) {
   const std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
-  const Bytes payload = open_message(*envelope, stream.peer()).value().payload;
+  const Bytes payload = open_message(*envelope, *stream.peer_key()).value().payload;
   const Task task = *parse_task(payload).task;
   TaskResult result;
   result.task_id = task.task_id;
@@ -214,7 +215,7 @@ void name_painting(const Multiaddr& address) {
     Stream stream = co_await agent.open_stream(provider, std::string(task_protocol));
     co_await write_frame(stream, none);
     const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
-    const TaskResult refused = parse_result(open_message(*answer, provider).value().payload).value();
+    const TaskResult refused = parse_result(open_message(*answer, key_of(provider)).value().payload).value();
     EXPECT_EQ(refused.error.value_or(TaskError()).code, "invalid_task");
   };
   system.run(agent.run(visit));

@@ -18,6 +18,12 @@
 namespace p2p::crypto {
 namespace {
 
+bool rsa_verify(ByteView der, ByteView message, ByteView signature) noexcept { return verify(crypto::rsa_key(der), message, signature); }
+bool ecdsa_verify(ByteView der, ByteView message, ByteView signature) noexcept { return verify(ecdsa_key(der), message, signature); }
+bool secp256k1_verify(ByteView point, ByteView message, ByteView signature) noexcept {
+  return verify(secp256k1_key(point), message, signature);
+}
+
 template <class T, void (*free_function)(T*)>
 struct Free {
   void operator()(T* object) const noexcept { free_function(object); }

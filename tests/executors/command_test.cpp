@@ -1,6 +1,7 @@
 #include "executors/command.hpp"
 
 #include "support/children.hpp"
+#include "support/paths.hpp"
 #include "support/random.hpp"
 
 #include <sys/wait.h>
@@ -132,7 +133,7 @@ TEST_F(Command, GetsTheEnvironmentThatIsPromisedAndNothingElse) {
   close(inherited);
 
   const std::string& output = task_run.output;
-  EXPECT_EQ(lines_of(output, "argument"), (std::vector<std::string>{UNRULY_PROGRAM, "report", "say=a b", "say= *$HOME"}));
+  EXPECT_EQ(lines_of(output, "argument"), (std::vector<std::string>{unruly_program, "report", "say=a b", "say= *$HOME"}));
   EXPECT_EQ(lines_of(output, "descriptor"), (std::vector<std::string>{"0", "1", "2"}));
   EXPECT_EQ(lines_of(output, "entry"), std::vector<std::string>());
   EXPECT_EQ(lines_of(output, "mode"), std::vector<std::string>{std::to_string(0700)});
@@ -160,7 +161,7 @@ TEST_F(Command, HasNothingOfThePromptInItsArgumentsOrEnvironment) {
   const std::string end = "read: " + prompt;
   ASSERT_TRUE(task_run.output.ends_with(end)) << task_run.output;
   const std::string report = task_run.output.substr(0, task_run.output.size() - end.size());
-  EXPECT_EQ(lines_of(report, "argument"), (std::vector<std::string>{UNRULY_PROGRAM, "report", "say=read: ", "cat"}));
+  EXPECT_EQ(lines_of(report, "argument"), (std::vector<std::string>{unruly_program, "report", "say=read: ", "cat"}));
   EXPECT_EQ(lines_of(report, "variable").size(), 8U) << report;  // those that are promised
   EXPECT_EQ(lines_of(report, "entry"), std::vector<std::string>());
   for (const char* const part : {"spellbound", "quill", "parchment", " -rf"}) EXPECT_EQ(report.find(part), std::string::npos) << part;

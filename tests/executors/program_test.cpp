@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/limits.hpp"
+#include "support/paths.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -53,9 +54,9 @@ TEST(FindProgram, SearchesPathForANameWithoutASlash) {
 }
 
 TEST(FindProgram, MakesARelativePathAbsolute) {
-  const std::filesystem::path relative = std::filesystem::relative(UNRULY_PROGRAM);
+  const std::filesystem::path relative = std::filesystem::relative(unruly_program);
   const Program found = find_program({"./" + relative.string()});
-  EXPECT_EQ(found.path, std::filesystem::path(UNRULY_PROGRAM).lexically_normal().string());
+  EXPECT_EQ(found.path, std::filesystem::path(unruly_program).lexically_normal().string());
   EXPECT_EQ(found.arguments.front(), "./" + relative.string());
 }
 

@@ -1,6 +1,7 @@
 #include "executors/worker.hpp"
 
 #include "support/children.hpp"
+#include "support/paths.hpp"
 #include "support/random.hpp"
 
 #include <boost/json/parse.hpp>
@@ -402,8 +403,9 @@ class PythonWorker : public Worker {
     }
   }
   Program python(const std::string& body) const {
-    return program(
-        {python_, "-c", "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '" P2P_EXAMPLES "'); import p2p_agent\n" + body});
+    return program({python_, "-c",
+                    "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, '" + std::string(examples_folder) +
+                        "'); import p2p_agent\n" + body});
   }
 
  private:
@@ -411,7 +413,7 @@ class PythonWorker : public Worker {
 };
 
 TEST_F(PythonWorker, GivesAWordAtATimeInItsExample) {
-  with(program({P2P_EXAMPLES "/p2p_agent.py"}), [this](WorkerExecutor& worker) -> Awaitable<void> {
+  with(program({examples_folder + std::string("/p2p_agent.py")}), [this](WorkerExecutor& worker) -> Awaitable<void> {
     RecordedRun task_run(environment(), task("caf\xc3\xa9 au lait"));
     const Outcome outcome = co_await worker.run(task_run);
     EXPECT_EQ(outcome.status, Status::completed);

@@ -414,7 +414,7 @@ class World : public testing::TestWithParam<std::string> {
       while (outcome.empty()) {
         const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
         if (!answer) fail(Errc::closed, "no result");
-        const OpenedMessage message = open_message(*answer, peer).value();
+        const OpenedMessage message = open_message(*answer, key_of(peer)).value();
         if (message.kind == MessageKind::update) {
           text += parse_update(message.payload).value().text.value_or("");
           continue;

@@ -57,7 +57,7 @@ TEST(Envelope, IsSealedAsTheTaskProtocolSays) {
 
 TEST(Envelope, SaysWhoSignedWhat) {
   const Envelope opened = open_envelope(record_envelope, peer_record_domain).value();
-  EXPECT_EQ(opened.signer, keys().public_key());
+  EXPECT_EQ(opened.signer, keys().peer_id());
   EXPECT_EQ(to_hex(opened.payload_type), "0301");
   EXPECT_EQ(to_hex(opened.payload), to_hex(record));
   EXPECT_EQ(as_text(open_envelope(task_envelope, task_domain).value().payload), task_payload);

@@ -145,10 +145,10 @@ TEST(PublicKey, IsRefusedAboveItsLimit) {
 TEST(PublicKey, VerifiesWhatItsKeyPairSigned) {
   const KeyPair pair = KeyPair::decode(hex(ed25519_private)).value();
   const auto signature = pair.sign(as_bytes("message"));
-  EXPECT_TRUE(pair.public_key().verify(as_bytes("message"), signature));
-  EXPECT_FALSE(pair.public_key().verify(as_bytes("Message"), signature));
-  EXPECT_FALSE(public_key(secp256k1_public).verify(as_bytes("message"), signature));
-  EXPECT_FALSE(public_key(ecdsa_public).verify(as_bytes("message"), signature));
+  EXPECT_TRUE(Verifier(pair.public_key()).verify(as_bytes("message"), signature));
+  EXPECT_FALSE(Verifier(pair.public_key()).verify(as_bytes("Message"), signature));
+  EXPECT_FALSE(Verifier(public_key(secp256k1_public)).verify(as_bytes("message"), signature));
+  EXPECT_FALSE(Verifier(public_key(ecdsa_public)).verify(as_bytes("message"), signature));
 }
 
 TEST(PublicKey, VerifiesForeignSignatures) {
@@ -159,9 +159,9 @@ TEST(PublicKey, VerifiesForeignSignatures) {
   const std::string ecdsa_signature =
       "3046022100bb90881f468979be69a02dce19c7c552044b0abbbfa6bddb4ff6851666a72aea02210099d3752b074211c7ae5eb07ad2a3b88e7977935fea4294b01556"
       "c316203b1538";
-  EXPECT_TRUE(public_key(secp256k1_public).verify(as_bytes("message"), hex(secp256k1_signature)));
-  EXPECT_TRUE(public_key(ecdsa_public).verify(as_bytes("message"), hex(ecdsa_signature)));
-  EXPECT_FALSE(public_key(ecdsa_public).verify(as_bytes("message"), hex(secp256k1_signature)));
+  EXPECT_TRUE(Verifier(public_key(secp256k1_public)).verify(as_bytes("message"), hex(secp256k1_signature)));
+  EXPECT_TRUE(Verifier(public_key(ecdsa_public)).verify(as_bytes("message"), hex(ecdsa_signature)));
+  EXPECT_FALSE(Verifier(public_key(ecdsa_public)).verify(as_bytes("message"), hex(secp256k1_signature)));
 }
 
 struct TextVector {

@@ -1,5 +1,7 @@
 #include "support/children.hpp"
 
+#include "support/paths.hpp"
+
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,7 +64,7 @@ Program ChildrenTest::program(std::vector<std::string> arguments) const {
 }
 
 Program ChildrenTest::unruly(std::vector<std::string> actions) const {
-  actions.insert(actions.begin(), UNRULY_PROGRAM);
+  actions.insert(actions.begin(), unruly_program);
   return program(std::move(actions));
 }
 

@@ -2,6 +2,7 @@
 // The program itself as a user starts it. mDNS stays on the loopback interface.
 
 #include "support/own_network.hpp"
+#include "support/paths.hpp"
 #include "support/process.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,7 @@ namespace p2p::test {
 namespace json = boost::json;
 using std::chrono::seconds;
 
-inline const std::string program = P2P_AGENT_PROGRAM;
+inline const std::string program = agent_program;
 inline const std::vector<std::string> on_loopback{"P2P_AGENT_INTERFACE=lo"};
 inline const bool alone = enter_own_network();  // other agents on this machine's loopback interface are not met
 

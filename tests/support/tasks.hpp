@@ -5,6 +5,7 @@
 #include "executors/mock.hpp"
 #include "network/protocol.hpp"
 #include "support/each_muxer.hpp"
+#include "support/keys.hpp"
 #include "support/sim.hpp"
 #include "task/manager.hpp"
 #include "task/provider.hpp"
@@ -72,7 +73,7 @@ class Tasks : public testing::TestWithParam<std::string> {
     const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, payload);
     const std::optional<Bytes> answer = co_await exchange(envelope);
     if (!answer) co_return "reset";
-    const TaskResult result = parse_result(open_message(*answer, peer()).value().payload).value();
+    const TaskResult result = parse_result(open_message(*answer, key_of(peer())).value().payload).value();
     EXPECT_EQ(result.task_sha256, task_hash(as_bytes(payload)));
     EXPECT_EQ(result.recipient, requester.agent.id().text());
     rejected_id = result.task_id;

@@ -26,7 +26,7 @@ class Again : public Tasks {
   Awaitable<Heard> listen(Stream& stream) {
     Heard heard;
     while (const std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame)) {
-      const OpenedMessage message = open_message(*envelope, peer()).value();
+      const OpenedMessage message = open_message(*envelope, key_of(peer())).value();
       if (message.kind == MessageKind::result) {
         heard.result = *envelope;
       } else {
@@ -43,7 +43,9 @@ class Again : public Tasks {
     const Heard heard = co_await listen(stream);
     co_return heard;
   }
-  TaskResult result_of(const Heard& heard) const { return parse_result(open_message(heard.result, peer()).value().payload).value(); }
+  TaskResult result_of(const Heard& heard) const {
+    return parse_result(open_message(heard.result, key_of(peer())).value().payload).value();
+  }
   Awaitable<void> reconnect() {
     requester.host.kill_connections();
     co_await pause(milliseconds(10));

@@ -4,6 +4,7 @@
 #include "base/limits.hpp"
 #include "identity/envelope.hpp"
 #include "support/hex.hpp"
+#include "support/keys.hpp"
 #include "support/random.hpp"
 #include "support/task_vector.hpp"
 
@@ -16,6 +17,7 @@ namespace p2p {
 namespace {
 
 using test::hex;
+using test::key_of;
 
 using test::provider;
 using test::provider_id;
@@ -61,10 +63,10 @@ TEST(Message, TheResultFrameIsThatOfTheDocument) {
 TEST(Message, TheHashOfATaskIsThatOfItsPayload) { EXPECT_EQ(task_hash(as_bytes(task_payload)), task_sha256); }
 
 TEST(Message, TheDocumentsFramesAreOpened) {
-  const OpenedMessage task = open_message(task_envelope(), requester().peer_id()).value();
+  const OpenedMessage task = open_message(task_envelope(), key_of(requester().peer_id())).value();
   EXPECT_EQ(task.kind, MessageKind::task);
   EXPECT_EQ(as_text(task.payload), task_payload);
-  const OpenedMessage result = open_message(result_envelope(), provider().peer_id()).value();
+  const OpenedMessage result = open_message(result_envelope(), key_of(provider().peer_id())).value();
   EXPECT_EQ(result.kind, MessageKind::result);
   EXPECT_EQ(as_text(result.payload), result_payload);
 }
@@ -76,7 +78,7 @@ TEST(Message, IsOpenedAsTheKindItWasSealedAs) {
                                    {MessageKind::result, "/p2p-ai-agents/result"},
                                    {MessageKind::info, "/p2p-ai-agents/info"}}) {
     const Bytes envelope = seal_message(keys, kind, "{}");
-    EXPECT_EQ(open_message(envelope, keys.peer_id()).value().kind, kind);
+    EXPECT_EQ(open_message(envelope, key_of(keys.peer_id())).value().kind, kind);
     EXPECT_EQ(to_hex(envelope), to_hex(seal_envelope(keys, "p2p-ai-agents", as_bytes(type), as_bytes("{}"))));
   }
 }
@@ -89,9 +91,9 @@ TEST(Message, CannotBePassedOffAsAnotherKind) {
     return to_bytes(text);
   };
   const Bytes info = with(task_envelope(), "/p2p-ai-agents/task", "/p2p-ai-agents/info");
-  EXPECT_EQ(open_message(info, requester().peer_id()).error().code, Errc::unverified);
+  EXPECT_EQ(open_message(info, key_of(requester().peer_id())).error().code, Errc::unverified);
   const Bytes update = with(result_envelope(), "/p2p-ai-agents/result", "/p2p-ai-agents/update");
-  EXPECT_EQ(open_message(update, provider().peer_id()).error().code, Errc::unverified);
+  EXPECT_EQ(open_message(update, key_of(provider().peer_id())).error().code, Errc::unverified);
 }
 
 TEST(Message, OfAnUnknownKindIsRefused) {
@@ -99,7 +101,7 @@ TEST(Message, OfAnUnknownKindIsRefused) {
   for (const char* const type :
        {"", "task", "/p2p-ai-agents/", "/p2p-ai-agents/tas", "/p2p-ai-agents/task2", "/p2p-ai-agents/Task", "/p2p-ai-agents/task/1.0.0"}) {
     const Bytes envelope = seal_envelope(keys, "p2p-ai-agents", as_bytes(type), as_bytes(task_payload));
-    EXPECT_EQ(open_message(envelope, keys.peer_id()).error().code, Errc::unverified) << type;
+    EXPECT_EQ(open_message(envelope, key_of(keys.peer_id())).error().code, Errc::unverified) << type;
   }
 }
 
@@ -107,14 +109,13 @@ TEST(Message, OfAnotherDomainIsRefused) {
   const KeyPair keys = provider();
   for (const char* const domain : {"", "p2p-ai-agent", "p2p-ai-agents2", "P2P-AI-AGENTS", "libp2p-peer-record"}) {
     const Bytes envelope = seal_envelope(keys, domain, as_bytes("/p2p-ai-agents/task"), as_bytes(task_payload));
-    EXPECT_EQ(open_message(envelope, keys.peer_id()).error().code, Errc::unverified) << domain;
+    EXPECT_EQ(open_message(envelope, key_of(keys.peer_id())).error().code, Errc::unverified) << domain;
   }
 }
 
 TEST(Message, OfAnotherSignerIsRefused) {
-  EXPECT_EQ(open_message(task_envelope(), provider().peer_id()).error().code, Errc::unverified);
-  EXPECT_EQ(open_message(result_envelope(), requester().peer_id()).error().code, Errc::unverified);
-  EXPECT_EQ(open_message(task_envelope(), PeerId()).error().code, Errc::unverified);
+  EXPECT_EQ(open_message(task_envelope(), key_of(provider().peer_id())).error().code, Errc::unverified);
+  EXPECT_EQ(open_message(result_envelope(), key_of(requester().peer_id())).error().code, Errc::unverified);
 }
 
 TEST(Message, IsRefusedWithAnyBitFlipped) {
@@ -122,7 +123,7 @@ TEST(Message, IsRefusedWithAnyBitFlipped) {
     for (std::size_t bit = 0; bit < envelope.size() * 8; ++bit) {
       Bytes damaged(envelope.begin(), envelope.end());
       damaged[bit / 8] = static_cast<std::uint8_t>(damaged[bit / 8] ^ 1U << bit % 8);
-      EXPECT_TRUE(open_message(damaged, from).has_error()) << "bit " << bit;
+      EXPECT_TRUE(open_message(damaged, key_of(from)).has_error()) << "bit " << bit;
     }
   };
   sweep(task_envelope(), requester().peer_id());
@@ -131,16 +132,16 @@ TEST(Message, IsRefusedWithAnyBitFlipped) {
 
 TEST(Message, IsRefusedAtEveryTruncation) {
   for (std::size_t size = 0; size < task_envelope().size(); ++size) {
-    EXPECT_TRUE(open_message(task_envelope().first(size), requester().peer_id()).has_error()) << size;
+    EXPECT_TRUE(open_message(task_envelope().first(size), key_of(requester().peer_id())).has_error()) << size;
   }
   for (std::size_t size = 0; size < result_envelope().size(); ++size) {
-    EXPECT_TRUE(open_message(result_envelope().first(size), provider().peer_id()).has_error()) << size;
+    EXPECT_TRUE(open_message(result_envelope().first(size), key_of(provider().peer_id())).has_error()) << size;
   }
 }
 
 TEST(Message, ThatIsNoEnvelopeIsMalformed) {
   for (const Bytes& bytes : {Bytes(), to_bytes(task_payload), hex("00"), hex("ffffffff")}) {
-    EXPECT_EQ(open_message(bytes, requester().peer_id()).error().code, Errc::malformed) << to_hex(bytes);
+    EXPECT_EQ(open_message(bytes, key_of(requester().peer_id())).error().code, Errc::malformed) << to_hex(bytes);
   }
 }
 
@@ -148,10 +149,10 @@ TEST(Message, TheSignatureCoversTheBytesAsSent) {
   // The same object, written otherwise.
   std::string text(as_text(task_envelope()));
   text[text.find("Hello, P2P")] = 'h';
-  EXPECT_EQ(open_message(as_bytes(text), requester().peer_id()).error().code, Errc::unverified);
+  EXPECT_EQ(open_message(as_bytes(text), key_of(requester().peer_id())).error().code, Errc::unverified);
   const std::string payload = "  " + std::string(task_payload) + "\n";
   const Bytes envelope = seal_message(requester(), MessageKind::task, payload);
-  EXPECT_EQ(as_text(open_message(envelope, requester().peer_id()).value().payload), payload);
+  EXPECT_EQ(as_text(open_message(envelope, key_of(requester().peer_id())).value().payload), payload);
   EXPECT_NE(task_hash(as_bytes(payload)), task_sha256);
 }
 

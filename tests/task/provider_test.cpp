@@ -224,7 +224,7 @@ TEST_P(Tasks, GoOnWhenTheRequesterClosesItsSide) {
     co_await write_frame(stream, envelope);
     stream.close_write();
     const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
-    EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().status, Status::completed);
+    EXPECT_EQ(parse_result(open_message(*answer, key_of(peer())).value().payload).value().status, Status::completed);
     EXPECT_FALSE(co_await read_frame(stream, limits::task_frame));
   });
 }
@@ -323,12 +323,12 @@ TEST_P(Tasks, AreFollowedOnSoManyStreamsAtOnce) {
     }
     co_await pause(milliseconds(10));
     const std::optional<Bytes> surplus = co_await exchange(envelope);
-    const TaskResult refused = parse_result(open_message(*surplus, peer()).value().payload).value();
+    const TaskResult refused = parse_result(open_message(*surplus, key_of(peer())).value().payload).value();
     EXPECT_EQ(refused.error->code, "busy");
     EXPECT_GT(refused.error->retry_after_ms.value_or(0), 0U);
     for (Stream& stream : streams) {
       const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
-      EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().status, Status::completed);
+      EXPECT_EQ(parse_result(open_message(*answer, key_of(peer())).value().payload).value().status, Status::completed);
     }
   });
 }
@@ -431,7 +431,7 @@ TEST_P(Tasks, AreRefusedFromTheMomentWhenTheRequesterMayNotAsk) {
     allowed = false;
     co_await write_frame(stream, seal_message(requester.agent.identity(), MessageKind::task, task().to_json()));
     const std::optional<Bytes> answer = co_await read_frame(stream, limits::task_frame);
-    EXPECT_EQ(parse_result(open_message(*answer, peer()).value().payload).value().error->code, "not_allowed");
+    EXPECT_EQ(parse_result(open_message(*answer, key_of(peer())).value().payload).value().error->code, "not_allowed");
   });
 }
 
@@ -589,7 +589,7 @@ class Liar : public Tasks {
     provider_host.agent.handle(std::string(task_protocol), [this, answering](Stream incoming) -> Awaitable<void> {
       Stream served = std::move(incoming);
       const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
-      const Bytes payload = open_message(*envelope, requester.agent.id()).value().payload;
+      const Bytes payload = open_message(*envelope, key_of(requester.agent.id())).value().payload;
       for (const Bytes& frame : answering(*parse_task(payload).task, task_hash(payload), provider_host.agent.identity())) {
         co_await write_frame(served, frame);
       }
@@ -662,7 +662,7 @@ TEST_P(Liar, WhoIsBusyForEverEndsTheRetries) {
   provider_host.agent.handle(std::string(task_protocol), [this](Stream incoming) -> Awaitable<void> {
     Stream served = std::move(incoming);
     const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
-    const Bytes payload = open_message(*envelope, requester.agent.id()).value().payload;
+    const Bytes payload = open_message(*envelope, key_of(requester.agent.id())).value().payload;
     TaskResult busy = honest(*parse_task(payload).task, task_hash(payload));
     busy.status = Status::rejected;
     busy.text.reset();

@@ -269,8 +269,8 @@ TEST(NoiseHandshake, AgreesWithJsByteForByte) {
   NoiseSession at_responder = responder.finish();
   EXPECT_EQ(at_initiator.remote, responder_identity().peer_id());
   EXPECT_EQ(at_responder.remote, initiator_identity().peer_id());
-  EXPECT_EQ(at_initiator.remote_key, responder_identity().public_key());
-  EXPECT_EQ(at_responder.remote_key, initiator_identity().public_key());
+  EXPECT_EQ(at_initiator.remote_key->key(), responder_identity().public_key());
+  EXPECT_EQ(at_responder.remote_key->key(), initiator_identity().public_key());
   EXPECT_EQ(at_initiator.remote_muxers, std::vector{yamux});
   EXPECT_EQ(at_responder.remote_muxers, (std::vector{yamux, mplex}));
 

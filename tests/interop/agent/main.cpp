@@ -429,7 +429,7 @@ class Session {
   Awaitable<void> next(Stream& stream, const Question& asked, Reply& reply) {
     std::optional<Bytes> envelope = co_await read_frame(stream, limits::task_frame);
     if (!envelope) fail(Errc::closed, "the stream ended without a result");
-    const OpenedMessage message = open_message(*envelope, peer_).value();
+    const OpenedMessage message = open_message(*envelope, *stream.peer_key()).value();
     if (message.kind == MessageKind::update && asked.stream) {
       const Update update = parse_update(message.payload).value();
       if (update.task_id != asked.id || update.seq != reply.updates) fail(Errc::unverified, "an update of another task or place");

@@ -97,8 +97,8 @@ WRAP("_ZN3p2p4mdns6decodeESt4spanIKhLm18446744073709551615EE", mdns_packet, Resu
   return real_mdns_packet(in);
 }
 
-WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEEPKNS_6PeerIdE", envelope,
-     Result<Envelope>, (ByteView in, std::string_view domain, const PeerId* expected)) {
+WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEERKNS_8VerifierE", envelope,
+     Result<Envelope>, (ByteView in, std::string_view domain, const Verifier& expected)) {
   record("envelope", in);
   return real_envelope(in, domain, expected);
 }
