@@ -110,6 +110,7 @@ inline constexpr std::size_t mdns_unfinished = 16;    // sources of a link whose
 inline constexpr seconds mdns_news{1};                // between two times that a peer is passed on as found
 inline constexpr std::size_t search_peers = 64;       // asked at once by a search; each may take as many descriptors as dial_addresses
 inline constexpr std::size_t search_peers_source = 16;  // of these, named by one source
+inline constexpr seconds search_answer{2};              // for whoever is found last to connect and say what it executes
 inline constexpr std::size_t search_waiting = 1024;     // that wait for their turn
 inline constexpr milliseconds search_failure{
     250};  // that whoever answers nothing of use has a place for, so that others are dialled so often only
@@ -119,7 +120,8 @@ inline constexpr std::size_t mdns_unicast_sources = 8;  // sources a second that
 // Tasks
 inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the length varint
 inline constexpr std::size_t info_frame = 64 * 1024;
-inline constexpr std::size_t update_text = 64 * 1024;  // bytes of text in one update
+inline constexpr std::size_t update_text = 64 * 1024;    // bytes of text in one update
+inline constexpr std::size_t state_updates = 16 * 1024;  // updates of a task without text
 inline constexpr std::size_t json_depth = 32;
 inline constexpr std::size_t task_followers = 16;             // streams on which one task is asked for at once
 inline constexpr std::size_t json_values = 256 * 1024;        // in one message; each takes more memory than text
@@ -163,9 +165,10 @@ inline constexpr seconds models_fresh{10};                      // between two l
 inline constexpr seconds models_fresh_missing{1};               // the same while the server is not there
 
 // Logs
-inline constexpr milliseconds log_pace{100};  // between two messages about peers
-inline constexpr int log_burst = 200;         // of them at once
-inline constexpr int events_burst = 4000;     // of what a provider tells of peers, as lines or events, at the same pace
+inline constexpr milliseconds log_pace{100};                // between two messages about peers
+inline constexpr int log_burst = 200;                       // of them at once
+inline constexpr int events_burst = 4000;                   // of what a provider tells of peers, as lines or events, at the same pace
+inline constexpr std::size_t output_waiting = 1024 * 1024;  // bytes for a reader of standard output or standard error who does not read
 
 // Files
 inline constexpr std::size_t key_file = 4096;           // bytes

@@ -182,8 +182,10 @@ class Bench {
     Times times;
     bool warming_up = true;
     Time start = session_.now();
-    const std::function<Awaitable<void>(unsigned)> one = [&](unsigned lane) -> Awaitable<void> {
-      times.add(co_await time_task(*over[lane % over.size()]));
+    std::size_t next = 0;
+    const std::function<Awaitable<void>(unsigned)> one = [&](unsigned) -> Awaitable<void> {
+      Dialler& dialler = *over[next++ % over.size()];
+      times.add(co_await time_task(dialler));
       if (warming_up && times.size() == in_flight) {
         warming_up = false;
         times.start_over();

@@ -1,16 +1,14 @@
 #include "cli/console.hpp"
 
 #include "base/limits.hpp"
+#include "cli/output.hpp"
 #include "cli/pace.hpp"
 
-#include <limits.h>
-#include <poll.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 #include <algorithm>
 #include <boost/json/serialize.hpp>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -21,9 +19,18 @@
 namespace p2p::cli {
 namespace {
 
+class ErrorsSink final : public spdlog::sinks::base_sink<std::mutex> {
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    Output::errors().say({line.data(), line.size()});
+  }
+  void flush_() override {}
+};
+
 class SpdLogger final : public Logger {
  public:
-  explicit SpdLogger(spdlog::level::level_enum level) : logger_("p2p-agent", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
+  explicit SpdLogger(spdlog::level::level_enum level) : logger_("p2p-agent", std::make_shared<ErrorsSink>()) {
     logger_.set_level(level);
     logger_.set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   }
@@ -36,8 +43,11 @@ class SpdLogger final : public Logger {
   }
 
  private:
-  // What is wrong here is told always, and everything to whoever looks for something.
-  bool has_room(Level level) { return level == Level::error || wants(Level::debug) || pace_.admit(std::chrono::steady_clock::now()); }
+  // What is wrong here is told always, and everything to whoever looks for something; but nothing that nobody takes.
+  bool has_room(Level level) {
+    if (!Output::errors().has_room()) return pace_.leave_out();
+    return level == Level::error || wants(Level::debug) || pace_.admit(std::chrono::steady_clock::now());
+  }
 
   static spdlog::level::level_enum of(Level level) noexcept {
     switch (level) {
@@ -156,37 +166,18 @@ std::string escaped(std::string_view text, Escape how) {
   return out;
 }
 
-namespace {
-
-int output_error = 0;  // errno of what could not be written
-
-// Waits for whoever reads; but not when a signal has come meanwhile, which may be meant to end this.
-void say(std::string_view text) {
-  constexpr int patience = 1000;  // ms, behind a signal
-  bool signalled = false;
-  while (!text.empty()) {
-    pollfd room{STDOUT_FILENO, POLLOUT, 0};
-    const int ready = poll(&room, 1, signalled ? patience : -1);
-    ssize_t count = -1;
-    if (ready > 0) count = write(STDOUT_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));  // for which there is room
-    if (count > 0) {
-      text.remove_prefix(static_cast<std::size_t>(count));
-    } else if (ready == 0 || (errno != EINTR && errno != EAGAIN)) {
-      if (ready == 0) errno = EINTR;
-      if (errno != EPIPE) output_error = errno;  // whoever closes a pipe wants no more
-      return;
-    } else if (errno == EINTR) {
-      signalled = true;
-    }
-  }
-}
-
-}  // namespace
-
 void Console::check_written() {
-  if (output_error == 0) return;
-  throw Failure(Exit::usage, std::string("not all of the output could be written: ") + std::strerror(output_error));
+  Output::standard().finish();
+  const int error = Output::standard().error();
+  if (error != 0) throw Failure(Exit::usage, std::string("not all of the output could be written: ") + std::strerror(error));
 }
+
+void Console::finish() {
+  Output::standard().finish();
+  Output::errors().finish();
+}
+
+bool Console::has_room() { return Output::standard().has_room(); }
 
 bool output_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
 bool errors_are_terminal() { return isatty(STDERR_FILENO) != 0; }
@@ -197,26 +188,26 @@ void Console::event(const boost::json::object& event) const {
   if (!json_) return;
   std::string line;
   write_json(line, event);
-  say(escaped(line, Escape::json) + '\n');
+  Output::standard().say(escaped(line, Escape::json) + '\n');
 }
 
 void Console::line(std::string_view text) const {
-  if (!json_) say(std::string(text) + '\n');
+  if (!json_) Output::standard().say(std::string(text) + '\n');
 }
 
 void Console::output(std::string_view text) const {
   if (json_) return;
-  say(terminal_ ? escaped(text, Escape::lines) : std::string(text));
+  Output::standard().say(terminal_ ? escaped(text, Escape::lines) : std::string(text));
 }
 
 void Console::remark(std::string_view text) const {
   if (json_ || !errors_are_terminal()) return;
   const bool plain = std::getenv("NO_COLOR") != nullptr;
-  std::fprintf(stderr, "%s%s%s\n", plain ? "" : "\x1b[2m", escaped(text).c_str(), plain ? "" : "\x1b[0m");
+  Output::errors().say((plain ? "" : "\x1b[2m") + escaped(text) + (plain ? "\n" : "\x1b[0m\n"));
 }
 
 void Console::failure(const Failure& failure) const {
-  std::fprintf(stderr, "p2p-agent: %s\n", escaped(failure.what()).c_str());
+  Output::errors().say("p2p-agent: " + escaped(failure.what()) + '\n');
   if (failure.told) return;
   event({{"event", "error"}, {"reason", reason_of(failure.exit)}, {"message", failure.what()}, {"exit", static_cast<int>(failure.exit)}});
 }

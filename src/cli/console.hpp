@@ -57,6 +57,10 @@ class Console {
   void output(std::string_view text) const;
   /// Throws Failure when something of all that was said on standard output, by any console, could not be written.
   static void check_written();
+  /// Returns when all that was said is written, or a second after a signal.
+  static void finish();
+  /// False while nobody takes what is said on standard output: who says more for ever leaves it out.
+  static bool has_room();
   /// A line on standard error for somebody at a terminal, dimmed; nothing elsewhere or with --json.
   void remark(std::string_view text) const;
   /// The sentence on standard error, and with --json the error event on standard output.

@@ -287,5 +287,7 @@ int main(int argc, char** argv) {
   crypto::forbid_core_dumps();
   free_large_blocks_at_once();
   std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error
-  return main_of(argc, argv);
+  const int exit = main_of(argc, argv);
+  cli::Console::finish();
+  return exit;
 }

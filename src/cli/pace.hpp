@@ -22,6 +22,11 @@ class Pace {
     if (!room) ++left_out_;
     return room;
   }
+  /// One more is left out for another reason; false, for `admit`.
+  bool leave_out() noexcept {
+    ++left_out_;
+    return false;
+  }
   /// How many were, since this was asked last.
   std::uint64_t left_out() noexcept { return std::exchange(left_out_, 0); }
 

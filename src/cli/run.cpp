@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 #include <algorithm>
+#include <boost/json/parse.hpp>
 #include <map>
 
 namespace p2p::cli {
@@ -17,6 +18,9 @@ namespace json = boost::json;
 /// so long after the last one was. Running agents answer a search within milliseconds of each other.
 constexpr std::chrono::milliseconds mock_patience{250};
 constexpr std::chrono::milliseconds mock_quiet{8};
+
+/// Of what a peer says, as much as fits into a sentence of ours.
+std::string shortened(std::string_view text) { return std::string(cut_text(text, limits::text_shown)); }
 
 /// A file as a whole, or standard input. Throws Failure (usage) when it is more than a task can hold.
 std::string read_all(const std::string& path) {
@@ -134,7 +138,7 @@ class Course {
 
   void note_retry(const std::string& why) {
     --retries_;
-    session_.console().remark("trying again: " + std::string(cut_text(why, limits::text_shown)));
+    session_.console().remark("trying again: " + shortened(why));
   }
 
   Awaitable<Exit> ask_whoever_fits(Time deadline) {
@@ -209,7 +213,7 @@ class Course {
     if (!offered_.empty()) {
       std::string who;
       for (const auto& [peer, models] : offered_)
-        who += (who.empty() ? "" : "; ") + peer + " has " + (models.empty() ? "none yet" : models);
+        who += (who.empty() ? "" : "; ") + peer + " has " + (models.empty() ? "none yet" : shortened(models));
       return {Exit::no_peer, "no agent here has the model '" + model_.value_or("") + "': " + who + "; name one of these with --model"};
     }
     if (!refusals_.empty()) {
@@ -285,6 +289,7 @@ class Course {
   void show(const Update& update) {
     json::object event{{"event", "update"}, {"seq", update.seq}};
     if (update.text) event["text"] = *update.text;
+    if (!update.data.empty()) event["data"] = json::parse(update.data);
     if (update.state) event["state"] = *update.state;
     if (update.position) event["position"] = *update.position;
     session_.console().event(event);
@@ -298,6 +303,7 @@ class Course {
     const TaskResult& result = answer_.result;
     json::object event{{"event", "result"}, {"status", name_of(result.status)}};
     if (result.text) event["text"] = *result.text;
+    if (!result.output.empty()) event["output"] = json::parse(result.output);
     if (result.error) {
       json::object& error = event["error"].emplace_object();
       error["code"] = result.error->code;
@@ -321,13 +327,17 @@ class Course {
       session_.console().output(*result.text);
       shown_ = *result.text;
     }
+    if (!result.output.empty()) {
+      end_line();
+      session_.console().output(result.output);
+      shown_ = result.output;
+    }
     end_line();
     say_who_answered();
     keep_receipt();
     if (result.status == Status::completed) return Exit::done;
-    const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " +
-                                std::string(cut_text(result.error->code, limits::text_shown)) + ": " +
-                                std::string(cut_text(result.error->message, limits::text_shown));
+    const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " + shortened(result.error->code) +
+                                ": " + shortened(result.error->message);
     throw Failure(result.error->code == "deadline_exceeded" ? Exit::timeout : Exit::not_completed, message, true);
   }
 
@@ -344,8 +354,8 @@ class Course {
     const TaskResult& result = answer_.result;
     if (result.executor.empty()) return;
     std::string line =
-        (name_.empty() ? "" : name_ + " ") + provider_.text().substr(0, 4) + provider_.short_text() + " · " + result.executor;
-    if (result.model) line += " " + *result.model;
+        (name_.empty() ? "" : name_ + " ") + provider_.text().substr(0, 4) + provider_.short_text() + " · " + shortened(result.executor);
+    if (result.model) line += " " + shortened(*result.model);
     line += " · " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(answered_ - connected_).count()) + " ms";
     if (result.executor == "mock") line += " · a mock answered, no model ran";
     session_.console().remark(line);

@@ -157,7 +157,7 @@ class Narrator {
   }
   void task(const TaskEvent& task) const {
     const bool ran = task.status == name_of(Status::completed) || task.status == name_of(Status::failed);
-    if (!ran && !has_room()) return;
+    if (!(ran ? is_read() : has_room())) return;
     json::object event{{"event", "task"}, {"task_id", task.task_id}, {"peer", task.requester.text()}, {"status", task.status}};
     if (!task.code.empty()) event["code"] = task.code;
     event["queued_ms"] = task.queued.count();
@@ -169,8 +169,10 @@ class Narrator {
 
  private:
   /// For one more event of a peer, who may cause any number of them.
-  bool has_room() const {
-    if (!pace_.admit(std::chrono::steady_clock::now())) return false;
+  bool has_room() const { return is_read() && pace_.admit(std::chrono::steady_clock::now()) && tell_left_out(); }
+  /// Whether anybody takes what is told.
+  bool is_read() const { return console_.has_room() || pace_.leave_out(); }
+  bool tell_left_out() const {
     if (const std::uint64_t count = pace_.left_out()) {
       console_.event({{"event", "left_out"}, {"n", count}});
       console_.line(console_.dim("left out     ") + std::to_string(count) + " of these, more than anybody reads");

@@ -3,6 +3,8 @@
 #include "base/limits.hpp"
 #include "task/manager.hpp"
 
+#include <algorithm>
+
 namespace p2p::cli {
 
 std::vector<std::string> names_of(const Offer& offer) {
@@ -46,8 +48,11 @@ Awaitable<void> Survey::ask(PeerId peer) {
   const Time begun = session_.now();
   Surveyed answer{peer, session_.agent().discovered_addresses(peer), session_.now(), {}, {}, {}};
   bool failed = false;
+  // Whatever its addresses do, and whether it answers or not.
+  const Time until = std::max(deadline_, begun + limits::search_answer);
   try {
-    co_await session_.agent().connect(peer);
+    const Timer hurry = session_.system().environment().clock.schedule(until, [this, peer] { session_.agent().disconnect(peer); });
+    co_await session_.agent().connect(peer, until);
     answer.connected = session_.now();
     answer.addresses = session_.agent().discovered_addresses(peer);
     TaskManager manager(session_.agent());

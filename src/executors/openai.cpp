@@ -307,6 +307,7 @@ std::string OpenAiExecutor::request_of(const Task& task) const {
   }
   if (request.erase("prompt") > 0) request["messages"] = json::array{json::object{{"role", "user"}, {"content", task.prompt()}}};
   request.erase("model");
+  request.erase("n");  // a result holds one answer, and more would cost for nothing
   if (const auto model = model_for(task)) request["model"] = *model;
   request["stream"] = true;
   request["stream_options"] = json::object{{"include_usage", true}};

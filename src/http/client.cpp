@@ -28,6 +28,21 @@ using asio::use_awaitable;
 using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
+/// As a URL would spell it: what is no visible ASCII character is escaped.
+std::string visible(std::string_view text) {
+  static constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > 0x20 && byte < 0x7f) {
+      out += c;
+    } else {
+      out += {'%', digits[byte >> 4], digits[byte & 15]};
+    }
+  }
+  return out;
+}
+
 /// Takes an answer apart as it comes.
 class Parser final : public beast::http::basic_parser<false> {
  public:
@@ -305,7 +320,7 @@ Awaitable<Head> Exchange::send(Request request) {
   Head head = std::move(connection.parser->head);
   if (is_redirect(head.status)) {
     const std::string_view where = head.header("Location").value_or("nowhere");
-    connection.refuse(Errc::unsupported, "it redirects to " + std::string(where.substr(0, limits::text_shown)) +
+    connection.refuse(Errc::unsupported, "it redirects to " + visible(where.substr(0, limits::text_shown)) +
                                              ", which is not followed; name the server that answers itself");
   }
   co_return head;

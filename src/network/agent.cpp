@@ -354,7 +354,7 @@ void Agent::disconnect(const PeerId& id) {
   }
 }
 
-Awaitable<const Connection*> Agent::connect(PeerId peer) {
+Awaitable<const Connection*> Agent::connect(PeerId peer, Time deadline) {
   std::vector<Multiaddr> tried;
   std::exception_ptr failure;
   while (true) {
@@ -365,11 +365,11 @@ Awaitable<const Connection*> Agent::connect(PeerId peer) {
     if (addresses.empty() && failure) break;
     tried.insert(tried.end(), addresses.begin(), addresses.end());
     try {
-      co_return co_await connect(std::move(addresses), peer);
+      co_return co_await connect(std::move(addresses), peer, deadline);
     } catch (const boost::system::system_error&) {
       failure = std::current_exception();
     }
-    if (stopping_ || tried.empty() || tried.size() >= limits::mdns_addresses) break;
+    if (stopping_ || tried.empty() || tried.size() >= limits::mdns_addresses || environment_.clock.now() >= deadline) break;
   }
   if (discovery_) discovery_->forget(peer);
   std::rethrow_exception(failure);

@@ -21,6 +21,10 @@ class Updates {
     if (!task_.stream) fail(Errc::unverified, "the provider sent updates that were not asked for");
     if (update.task_id != task_.task_id) fail(Errc::unverified, "the provider sent an update for another task");
     if (update.seq != next_seq_++) fail(Errc::unverified, "the provider left out an update");
+    if (!update.data.empty() && (data_ += update.data.size()) > limits::task_frame) {
+      fail(Errc::unverified, "the provider sends more output than a result can hold");
+    }
+    if (!update.text && ++states_ > limits::state_updates) fail(Errc::unverified, "the provider sends updates without end");
     if (!update.text) return;
     text_ += *update.text;
     if (text_.size() > limits::task_frame) fail(Errc::unverified, "the provider sends more output than a result can hold");
@@ -31,6 +35,8 @@ class Updates {
  private:
   const Task& task_;
   std::uint64_t next_seq_ = 0;
+  std::size_t states_ = 0;
+  std::size_t data_ = 0;  // bytes
   std::string text_;
 };
 
@@ -175,13 +181,13 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
       if (!envelope) fail(Errc::closed, "the provider closed the stream without a result");
       OpenedMessage message = co_await open_on(environment, *envelope, stream.peer_key());
       if (message.kind == MessageKind::update) {
-        Update update = parse_update(message.payload).value();
+        Update update = parse_update(message.payload, sent.task.task_type).value();
         updates.take(update);
         sent.tell(std::move(update), updates.text());
         continue;
       }
       if (message.kind != MessageKind::result) fail(Errc::unverified, "the provider answered with another kind of message than a result");
-      answer.result = parse_result(message.payload).value();
+      answer.result = parse_result(message.payload, sent.task.task_type).value();
       answer.result_payload = std::move(message.payload);
       answer.result_envelope = *std::move(envelope);
       break;

@@ -7,6 +7,7 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/monotonic_resource.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/uuid/uuid.hpp>
 #include <boost/uuid/uuid_io.hpp>
@@ -329,10 +330,11 @@ std::string Update::to_json() const {
   if (state) object["state"] = *state;
   if (position) object["position"] = *position;
   if (text) object["text"] = *text;
+  if (!data.empty()) object["data"] = json::parse(data);
   return json::serialize(object);
 }
 
-Result<Update> parse_update(ByteView payload) {
+Result<Update> parse_update(ByteView payload, std::string_view task_type) {
   Scratch scratch;
   TRY_ASSIGN(const json::object object, parse_json(payload, scratch.storage()));
   Members members(object);
@@ -342,7 +344,11 @@ Result<Update> parse_update(ByteView payload) {
   update.state = members.optional_text("state");
   update.position = members.optional_number("position");
   update.text = members.optional_text("text");
-  if (members.has("data") || update.state.has_value() == update.text.has_value()) members.refuse("an update needs either state or text");
+  const json::object* const data = members.optional_object("data");
+  if (data != nullptr) update.data = json::serialize(*data);
+  if (update.state.has_value() + update.text.has_value() + (data != nullptr) != 1 || (data != nullptr && task_type == inference)) {
+    members.refuse("an update needs one of state and text, and data where the type of task defines it");
+  }
   if (update.state == "queued" && !update.position) members.refuse("position is missing");
   if (update.text && update.text->size() > limits::update_text) members.refuse("an update's text is above its limit");
   return verified(members, std::move(update));
@@ -362,6 +368,7 @@ std::string TaskResult::to_json() const {
   Scratch scratch;
   json::object object({{"task_id", task_id}, {"status", name_of(status)}}, most_members, scratch.storage());
   if (text) object["output"].emplace_object()["text"] = *text;
+  if (!output.empty()) object["output"] = json::parse(output);
   if (error) {
     json::object& described = object["error"].emplace_object();
     described["code"] = error->code;
@@ -380,7 +387,7 @@ std::string TaskResult::to_json() const {
   return json::serialize(object);
 }
 
-Result<TaskResult> parse_result(ByteView payload) {
+Result<TaskResult> parse_result(ByteView payload, std::string_view task_type) {
   Scratch scratch;
   TRY_ASSIGN(const json::object object, parse_json(payload, scratch.storage()));
   Members members(object);
@@ -398,7 +405,11 @@ Result<TaskResult> parse_result(ByteView payload) {
   const bool rejected = result.status == Status::rejected;
   if (const json::object* const output = completed ? members.object("output") : members.optional_object("output")) {
     Members fields(*output);
-    result.text = fields.text("text");
+    if (task_type == inference || (output->size() == 1 && output->contains("text"))) {
+      result.text = fields.text("text");
+    } else {
+      result.output = json::serialize(*output);
+    }
     if (!fields.problem().empty() || rejected) members.refuse("output is not as it should be");
   }
   if (const json::object* const error = completed ? members.optional_object("error") : members.object("error")) {

@@ -78,10 +78,13 @@ struct Update {
   std::optional<std::string> state;
   std::optional<std::uint64_t> position;  ///< with state "queued": tasks before it
   std::optional<std::string> text;
+  std::string data;  ///< of a type of task that defines it: the object as JSON, else empty
 
   std::string to_json() const;
 };
-Result<Update> parse_update(ByteView payload);
+/// `task_type` is that of the task: what `inference` does not define is refused in its updates and results alone. Errors: malformed,
+/// unverified.
+Result<Update> parse_update(ByteView payload, std::string_view task_type = inference);
 
 enum class Status : std::uint8_t { completed, failed, rejected, cancelled };
 std::string_view name_of(Status status);
@@ -101,6 +104,7 @@ struct TaskResult {
   std::string task_id;
   Status status = Status::completed;
   std::optional<std::string> text;  ///< of the output
+  std::string output;               ///< all of it as JSON, where the type of task defines another one; else empty
   std::optional<TaskError> error;
   std::string timestamp;
   std::string recipient;
@@ -114,7 +118,8 @@ struct TaskResult {
 
   std::string to_json() const;
 };
-Result<TaskResult> parse_result(ByteView payload);
+/// As parse_update().
+Result<TaskResult> parse_result(ByteView payload, std::string_view task_type = inference);
 
 struct Offer {
   std::string task_type;

@@ -313,17 +313,20 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     why = TaskError{"invalid_task", parsed.problem, {}};
   } else {
     std::string key = key_of(requester, parsed.task_id);
-    const std::string* known = nullptr;
+    bool known = false;
     if (const auto job = jobs_.find(key); job != jobs_.end()) {
-      known = &job->second->outcome.task_sha256;
-      if (*known == sha256) course = job->second;
+      known = true;
+      if (job->second->outcome.task_sha256 == sha256) course = job->second;
       if (course && course->followers() >= limits::task_followers) {
         course.reset();
         why = TaskError{"busy", "too many streams follow this task already", retry_after_ms(job->second->lane)};
       }
     } else if (const ResultMemory::Kept* const kept = memory_.find(key, environment_.clock.now())) {
-      known = &kept->task_sha256;
-      if (*known == sha256) course = course_again(*parsed.task, kept->envelope);
+      known = true;
+      if (kept->task_sha256 == sha256) {
+        Bytes result = kept->envelope;  // it may be forgotten meanwhile
+        course = co_await course_again(parsed.task_id, parsed.task->stream, std::move(result));
+      }
     }
     if (!course && !why) {
       Route route = this->route(*parsed.task, size);
@@ -331,7 +334,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
         why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id_text(), {}};
       } else if (route.error) {
         why = std::move(route.error);
-      } else if (known != nullptr) {
+      } else if (known) {
         why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
       } else {
         auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), requester, *std::move(parsed.task), sha256,
@@ -381,14 +384,18 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
   co_await write_frame(stream, co_await seal_on(environment_, agent_.identity(), MessageKind::result, result.to_json()));
 }
 
-std::shared_ptr<TaskCourse> Provider::course_again(const Task& task, const Bytes& envelope) const {
-  auto course = std::make_shared<TaskCourse>(environment_.loop, task.task_id, task.stream);
-  course->result = envelope;
-  if (task.stream) {
-    const OpenedMessage own = open_message(envelope).value();
-    course->output = parse_result(own.payload).value().text.value_or("");
+Awaitable<std::shared_ptr<TaskCourse>> Provider::course_again(std::string task_id, bool stream, Bytes envelope) {
+  auto course = std::make_shared<TaskCourse>(environment_.loop, std::move(task_id), stream);
+  const std::function<void()> read = [&] {
+    if (stream) course->output = parse_result(open_message(envelope).value().payload, {}).value().text.value_or("");
+  };
+  if (envelope.size() < limits::pool_threshold) {
+    read();
+  } else {
+    co_await environment_.pool.run(read);
   }
-  return course;
+  course->result = std::move(envelope);
+  co_return course;
 }
 
 Awaitable<void> Provider::serve_info(Stream stream) {

@@ -84,7 +84,7 @@ class Provider {
   bool end_idle_stream();
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
-  std::shared_ptr<TaskCourse> course_again(const Task& task, const Bytes& envelope) const;
+  Awaitable<std::shared_ptr<TaskCourse>> course_again(std::string task_id, bool stream, Bytes envelope);
 
   bool is_for_us(const Task& task) const;
   Route route(const Task& task, std::size_t size) const;

@@ -64,10 +64,10 @@ Result<Receipt> check_receipt(ByteView receipt) {
   TRY_ASSIGN(const OpenedMessage answered, take_message(reader, MessageKind::result, result_faults));
   if (!reader.empty()) return Error{Errc::malformed, "something stands behind the result"};
 
-  const Result<TaskResult> result = parse_result(answered.payload);
+  ParsedTask parsed = parse_task(asked.payload);
+  const Result<TaskResult> result = parse_result(answered.payload, parsed.task ? std::string_view(parsed.task->task_type) : inference);
   if (!result) return unverified("the result is not as the protocol says");
   if (result->task_sha256 != task_hash(asked.payload)) return unverified("the result answers another task: its hash is different");
-  ParsedTask parsed = parse_task(asked.payload);
   const bool rejected = result->status == Status::rejected;
   if (!parsed.task && !rejected) return unverified("the task is not as the protocol says, and yet it was not rejected");
   if (result->task_id != parsed.task_id && !(rejected && result->task_id == nil_task_id)) {

@@ -131,8 +131,10 @@ std::vector<Host> hosts_of(const Announcement& announcement) {
   std::vector<Host> hosts;
   for (const Multiaddr& address : announcement.addresses) {
     const Result<TcpAddress> tcp = tcp_address(address);
-    if (!tcp || !tcp->zone.empty() || (tcp->kind != TcpAddress::Host::ip4 && tcp->kind != TcpAddress::Host::ip6)) continue;
-    hosts.push_back({address.with_peer_id(announcement.peer), *tcp});
+    if (!tcp || (tcp->kind != TcpAddress::Host::ip4 && tcp->kind != TcpAddress::Host::ip6)) continue;
+    // What a link is called here is nothing to others: whoever hears this knows on which of theirs.
+    const Multiaddr plain = tcp->zone.empty() ? address : Multiaddr::tcp(tcp->host, tcp->port).value();
+    hosts.push_back({plain.with_peer_id(announcement.peer), *tcp});
   }
   return hosts;
 }

@@ -76,6 +76,28 @@ TEST(Serve, EndsACommandWhenNobodyReadsItsOutput) {
   EXPECT_EQ(text_of(parsed(provider.process.line_with("\"task\"")), "status"), "lost");
 }
 
+TEST(Serve, GoesOnWhileNobodyReadsWhatItTells) {
+  Serving provider;
+  const std::string connections = "400";  // each tells of its beginning and its end, which no pipe holds
+  EXPECT_EQ(run({"bench", provider.address, "--connections", connections, "--parallel", "8"}).exit, 0);
+  const Ended ping = run({"ping", provider.address, "--count", "1"});
+  EXPECT_EQ(ping.exit, 0) << ping.errors;
+  provider.process.signal(SIGINT);
+  EXPECT_EQ(provider.process.wait(), 0);
+  std::size_t begun = 0;
+  for (const std::string& line : lines_of(provider.process.output)) begun += text_of(parsed(line), "event") == "connected";
+  EXPECT_GT(begun, 400U);
+}
+
+TEST(Run, TakesAllOfItsAnswerWhileNobodyReadsItsOutput) {
+  Serving provider({"--executor", "mock:delay=200,pieces=4"});
+  const std::string prompt(2'000'000, 'x');
+  Process requester({program, "run", "--stream", "--peer", provider.address, "-"}, on_loopback, prompt);
+  EXPECT_EQ(text_of(parsed(provider.process.line_with("\"task\"")), "status"), "completed");
+  EXPECT_EQ(requester.wait(), 0) << requester.errors;
+  EXPECT_EQ(requester.output.size(), std::string_view("Processed: ").size() + prompt.size() + 1);
+}
+
 TEST(Serve, StartsRealExecutorsOnlyWhenToldWhoMayAsk) {
   const Ended silent = run({"serve", "--as", "shout", "--", "tr", "a-z", "A-Z"});
   EXPECT_EQ(silent.exit, 2);

@@ -130,7 +130,7 @@ TEST_F(OpenAiTest, AsksWithAPromptAsAMessageOfTheUser) {
 TEST_F(OpenAiTest, PassesOnWhatTheInputHolds) {
   outcome_of(streams({done}),
              R"({"messages":[{"role":"system","content":"Be brief"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],
-      "model":"large","max_tokens":5,"temperature":0.25,"top_p":1,"seed":42,"stop":["\n"],"logit_bias":{"7":-100},"user":null,"stream":false,
+      "model":"large","max_tokens":5,"temperature":0.25,"top_p":1,"seed":42,"stop":["\n"],"logit_bias":{"7":-100},"n":8,"user":null,"stream":false,
       "stream_options":{"include_usage":false},"prompt":null})");
   EXPECT_EQ(asked(), boost::json::parse(
                          R"({"messages":[{"role":"system","content":"Be brief"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],
@@ -405,6 +405,8 @@ TEST_F(OpenAiTest, FailsWhenTheServerDoes) {
          "500: the GPU is on fire");
   expect(outcome_of(answers(503, "Loading model")), Status::failed, "executor_failed", "503: Loading model");
   expect(outcome_of(answers(307, "", "Location: /elsewhere\r\n")), Status::failed, "executor_failed", "not followed");
+  // A result is UTF-8, whatever a server writes.
+  expect(outcome_of(answers(302, "", "Location: http://h/\xe9\r\n")), Status::failed, "executor_failed", "http://h/%E9,");
   const Outcome cut = outcome_of(answers(500, std::string(2 * limits::http_body, 'x')));
   expect(cut, Status::failed, "executor_failed", std::string(limits::text_shown, 'x'));
   EXPECT_LT(cut.error->message.size(), limits::text_shown + 100);

@@ -271,6 +271,35 @@ TEST_P(Connections, CountTheBuffersThatAStreamKeepsAndFreeThemWhileItWaits) {
   });
 }
 
+TEST_P(Connections, KeepNoBuffersWhileNothingHappens) {
+  b.agent.handle("/test/echo/1.0.0", [](Stream stream) -> Awaitable<void> {
+    for (ByteView some = co_await stream.read(); !some.empty(); some = co_await stream.read()) {
+      const Bytes echoed(some.begin(), some.end());
+      co_await stream.write(echoed);
+    }
+    co_await stream.finish(seconds(1));
+  });
+  with_connection([&]() -> Awaitable<void> {
+    co_await a.agent.identify(b.agent.id());
+    // The output alternates between two buffers: both have been large, and either is written last.
+    for (const std::size_t last : {1U, 100'000U}) {
+      {
+        Stream stream = co_await a.agent.open_stream(b.agent.id(), "/test/echo/1.0.0");
+        for (const std::size_t size : {std::size_t{200'000}, std::size_t{200'000}, last}) {
+          const Bytes sent(size);
+          co_await stream.write(sent);
+          for (std::size_t echoed = 0; echoed < size;) echoed += (co_await stream.read()).size();
+        }
+        co_await stream.finish(seconds(1));
+      }
+      co_await pause(network, 2 * limits::alive_idle);
+      for (const Connection* const connection : {a.agent.connection_to(b.agent.id()), b.agent.connection_to(a.agent.id())}) {
+        EXPECT_LE(connection->memory_held(), limits::connection_memory + 1024);  // what a ping takes
+      }
+    }
+  });
+}
+
 TEST_P(Connections, EchoPings) {
   with_connection([&]() -> Awaitable<void> {
     Stream stream = co_await a.agent.open_stream(b.agent.id(), std::string(ping_protocol));

@@ -197,6 +197,22 @@ TEST(Discovery, TakesAPublicAddressOfItsOwnSubnet) {
   });
 }
 
+TEST(Discovery, GivesUpAPeerWhoseAddressesDoNotAnswerWhenItIsTold) {
+  SimNetwork network;
+  SimAgent finder(network, looking());
+  SimAgent provider(network, listening());
+  network.run({&finder, &provider}, [&]() -> Awaitable<void> {
+    const std::optional<PeerId> found = co_await finder.agent.next_discovered(network.clock().now() + seconds(5));
+    EXPECT_EQ(found, provider.agent.id());
+    provider.host.unplug();
+    const Time start = network.clock().now();
+    const auto connect = [&]() -> Awaitable<void> { co_await finder.agent.connect(provider.agent.id(), start + seconds(2)); };
+    EXPECT_EQ(co_await error_of(connect()), Errc::timed_out);
+    EXPECT_EQ(network.clock().now() - start, seconds(2));
+    provider.host.plug_in();
+  });
+}
+
 // Known answers
 
 TEST(Discovery, DoesNotAnswerWhoKnowsItForHalfItsTtlStill) {

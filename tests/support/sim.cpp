@@ -492,6 +492,7 @@ std::unique_ptr<DatagramSocket> SimHost::open_ephemeral(const Interface&, Family
 }
 
 Awaitable<void> SimHost::run(std::function<void()> work) {
+  ++pooled;
   work();
   co_return;
 }

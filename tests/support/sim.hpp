@@ -107,6 +107,8 @@ class SimHost final : public Transport, public Multicast, public WorkerPool, pub
   bool refuses_groups = false;
   bool refuses_datagrams = false;
   std::vector<std::string> log;
+  /// Computations that the worker pool was given.
+  std::uint64_t pooled = 0;
 
   // Transport
   std::unique_ptr<ByteStream> dial(const Multiaddr& address) override;

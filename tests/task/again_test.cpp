@@ -55,6 +55,19 @@ class Again : public Tasks {
 
 INSTANTIATE_TEST_SUITE_P(EachMuxer, Again, each_muxer, name_of_muxer);
 
+TEST_P(Again, ALargeResultIsReadAgainAwayFromTheLoop) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task(std::string(2 * limits::pool_threshold, 'x'), true));
+    const Heard first = co_await ask(envelope);
+    const std::uint64_t before = provider_host.host.pooled;
+    const Heard again = co_await ask(envelope);
+    EXPECT_EQ(again.text, first.text);
+    EXPECT_EQ(again.result, first.result);
+    EXPECT_EQ(provider_host.host.pooled - before, 4U);  // the task, what was answered before, and two updates
+  });
+}
+
 TEST_P(Again, AFinishedTaskGetsItsResultByteForByteWithoutRunning) {
   serve({seconds(1), 2});
   with_connection([&]() -> Awaitable<void> {

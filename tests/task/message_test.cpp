@@ -520,7 +520,7 @@ TEST(Task, SaysWhichModelItAsksFor) {
 }
 
 TEST(Update, EachMemberIsAsTheDocumentSays) {
-  const auto holds = [](const Object& object) { return verifies(parse_update, object); };
+  const auto holds = [](const Object& object) { return verifies<Update>([](ByteView payload) { return parse_update(payload); }, object); };
   const Object bare = update_object.with("text", "");
   const Object state = bare.with("state", "\"running\"");
   const Object queued = bare.with("state", "\"queued\"").with("position", "0");
@@ -564,7 +564,9 @@ TEST(Update, EachMemberIsAsTheDocumentSays) {
 }
 
 TEST(Update, HoldsTextUpToItsLimit) {
-  const auto holds = [](const std::string& text) { return verifies(parse_update, update_object.with("text", in_quotes(text))); };
+  const auto holds = [](const std::string& text) {
+    return verifies<Update>([](ByteView payload) { return parse_update(payload); }, update_object.with("text", in_quotes(text)));
+  };
   EXPECT_EQ(limits::update_text, 65536U);
   EXPECT_TRUE(holds(std::string(limits::update_text, 'a')));
   EXPECT_FALSE(holds(std::string(limits::update_text + 1, 'a')));
@@ -595,6 +597,29 @@ TEST(Update, KeepsItsMembersWhenItIsWrittenAndReadAgain) {
   EXPECT_EQ(again.text, std::nullopt);
 }
 
+TEST(Update, CarriesDataWhereTheTypeOfTaskDefinesIt) {
+  const Object data = update_object.with("text", "").with("data", R"({"label":"cat"})");
+  EXPECT_EQ(parse_update(as_bytes(data.text())).error().code, Errc::unverified);
+  const Update read = parse_update(as_bytes(data.text()), "classify").value();
+  EXPECT_EQ(read.data, R"({"label":"cat"})");
+  EXPECT_EQ(parse_update(as_bytes(read.to_json()), "classify").value().data, read.data);
+  for (const Object& bad : {data.with("data", "7"), data.with("text", R"("t")"), data.with("state", R"("running")")}) {
+    EXPECT_EQ(parse_update(as_bytes(bad.text()), "classify").error().code, Errc::unverified) << bad.text();
+  }
+}
+
+TEST(TaskResult, HasTheOutputThatTheTypeOfTaskDefines) {
+  const Object other = result_object.with("output", R"({"label":"cat","text":"x"})");
+  EXPECT_EQ(parse_result(as_bytes(other.text())).value().text, "x");
+  EXPECT_EQ(parse_result(as_bytes(result_object.with("output", R"({"label":"cat"})").text())).error().code, Errc::unverified);
+  const TaskResult read = parse_result(as_bytes(other.text()), "classify").value();
+  EXPECT_EQ(read.text, std::nullopt);
+  EXPECT_EQ(read.output, R"({"label":"cat","text":"x"})");
+  EXPECT_EQ(parse_result(as_bytes(read.to_json()), "classify").value().output, read.output);
+  EXPECT_EQ(parse_result(as_bytes(result_payload), "classify").value().text, "Processed: Hello, P2P AI!");  // of text alone
+  EXPECT_EQ(parse_result(as_bytes(result_object.with("output", "7").text()), "classify").error().code, Errc::unverified);
+}
+
 TEST(TaskResult, OfTheDocumentIsRead) {
   const TaskResult result = parse_result(as_bytes(result_payload)).value();
   EXPECT_EQ(result.task_id, vector_id);
@@ -610,7 +635,9 @@ TEST(TaskResult, OfTheDocumentIsRead) {
 }
 
 TEST(TaskResult, EachMemberIsAsTheDocumentSays) {
-  const auto holds = [](const Object& object) { return verifies(parse_result, object); };
+  const auto holds = [](const Object& object) {
+    return verifies<TaskResult>([](ByteView payload) { return parse_result(payload); }, object);
+  };
   for (const Object& good : {
            result_object,
            result_object.with("error", "null"),

@@ -136,7 +136,16 @@ TEST(Mdns, WritesOnlyAddressesThatEveryoneReads) {
   ASSERT_EQ(packets.size(), 1U);
   const Packet packet = decode(packets[0]).value();
   ASSERT_EQ(packet.peers.size(), 1U);
-  EXPECT_EQ(packet.peers[0].addresses, std::vector{address("/ip4/10.0.0.1/tcp/1")});
+  EXPECT_EQ(packet.peers[0].addresses, (std::vector{address("/ip6/fe80::1/tcp/1"), address("/ip4/10.0.0.1/tcp/1")}));
+}
+
+TEST(Mdns, WritesAnAddressOfTheLinkWithoutOurNameForTheLink) {
+  const std::vector<Bytes> packets = encode_response(announcement({address("/ip6zone/eth0/ip6/fe80::1/tcp/1")}));
+  ASSERT_EQ(packets.size(), 1U);
+  EXPECT_EQ(load_u16(&packets[0][additional]), 3);  // SRV, TXT, AAAA
+  const Packet packet = decode(packets[0]).value();
+  ASSERT_EQ(packet.peers.size(), 1U);
+  EXPECT_EQ(packet.peers[0].addresses, std::vector{address("/ip6/fe80::1/tcp/1")});
 }
 
 TEST(Mdns, WritesNothingWithoutAnAddress) {
