@@ -2,6 +2,7 @@
 
 #include "identity/envelope.hpp"
 #include "support/tasks.hpp"
+#include "task/receipt.hpp"
 
 namespace p2p::test {
 namespace {
@@ -631,6 +632,56 @@ TEST_P(Liar, IsBelievedWhenItTellsTheTruth) {
                 true),
             std::nullopt)
       << message;
+}
+
+TEST_P(Liar, IsBelievedWhenItsTypeOfTaskHasAnotherOutput) {
+  Task classify = task();
+  classify.task_type = "classify";
+  classify.stream = true;
+  std::string seen;
+  provider_host.agent.handle(std::string(task_protocol), [this](Stream incoming) -> Awaitable<void> {
+    Stream served = std::move(incoming);
+    const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
+    const Bytes payload = open_message(*envelope, key_of(requester.agent.id())).value().payload;
+    const KeyPair& keys = provider_host.agent.identity();
+    Update update;
+    update.task_id = parse_task(payload).task_id;
+    update.data = R"({"label":"ca"})";
+    co_await write_frame(served, seal_message(keys, MessageKind::update, update.to_json()));
+    TaskResult result = honest(*parse_task(payload).task, task_hash(payload));
+    result.text.reset();
+    result.output = R"({"label":"cat"})";
+    co_await write_frame(served, sealed(keys, result));
+    co_await served.finish(seconds(5));
+  });
+  with_connection([&]() -> Awaitable<void> {
+    const std::function<void(const Update&)> on_update = [&seen](const Update& update) { seen += update.data; };
+    const Answer answer = co_await manager.submit(peer(), classify, on_update);
+    EXPECT_EQ(answer.result.output, R"({"label":"cat"})");
+    EXPECT_TRUE(check_receipt(make_receipt(answer.task_envelope, answer.result_envelope)));
+  });
+  EXPECT_EQ(seen, R"({"label":"ca"})");
+}
+
+TEST_P(Liar, WhoTellsStatesWithoutEndIsRefused) {
+  EXPECT_EQ(judge(
+                [this](const Task& task, const std::string& sha256, const KeyPair& keys) {
+                  std::vector<Bytes> frames;
+                  for (std::uint64_t seq = 0; seq <= limits::state_updates; ++seq) {
+                    Update update;
+                    update.task_id = task.task_id;
+                    update.seq = seq;
+                    update.state = "running";
+                    frames.push_back(seal_message(keys, MessageKind::update, update.to_json()));
+                  }
+                  TaskResult result = honest(task, sha256);
+                  result.text = "";
+                  frames.push_back(sealed(keys, result));
+                  return frames;
+                },
+                true),
+            Errc::unverified);
+  EXPECT_NE(message.find("without end"), std::string::npos) << message;
 }
 
 TEST_P(Liar, AboutTheHashIsRefused) {
