@@ -74,7 +74,8 @@ constexpr std::uint16_t mdns_port = 5353;
 
 /// One direction of a connection.
 struct Pipe {
-  Pipe(const Loop& loop, std::uint64_t& carried_in_all) : total(carried_in_all), readable(loop), writable(loop) {}
+  Pipe(const Loop& loop, std::uint64_t& carried_in_all, std::uint64_t& writes_in_all)
+      : total(carried_in_all), writes(writes_in_all), readable(loop), writable(loop) {}
   std::deque<std::uint8_t> arrived;
   std::size_t under_way = 0;
   Bytes gathered;  // of that, what leaves together
@@ -84,6 +85,7 @@ struct Pipe {
   bool deaf = false;  // nothing arrives any more
   std::uint64_t carried = 0;
   std::uint64_t& total;
+  std::uint64_t& writes;
   Event readable;
   Event writable;
 
@@ -96,7 +98,9 @@ struct Pipe {
 
 struct Wire {
   explicit Wire(SimNetwork& owner)
-      : network(owner), a_to_b(owner.loop(), owner.carried_from_dialers), b_to_a(owner.loop(), owner.carried_from_listeners) {}
+      : network(owner),
+        a_to_b(owner.loop(), owner.carried_from_dialers, owner.writes_of_dialers),
+        b_to_a(owner.loop(), owner.carried_from_listeners, owner.writes_of_listeners) {}
 
   void cut() {
     for (Pipe* const pipe : {&a_to_b, &b_to_a}) {
@@ -236,6 +240,7 @@ class SimStream final : public ByteStream {
   }
 
   Awaitable<void> write(ByteView bytes) override {
+    ++out_->writes;
     while (!bytes.empty()) {
       if (closed_ || out_->broken) fail(Errc::closed, "the connection broke");
       const std::size_t used = out_->arrived.size() + out_->under_way;

@@ -67,6 +67,9 @@ class SimNetwork {
   /// Bytes that have arrived, over all connections.
   std::uint64_t carried_from_dialers = 0;
   std::uint64_t carried_from_listeners = 0;
+  /// Calls of write(), over all connections.
+  std::uint64_t writes_of_dialers = 0;
+  std::uint64_t writes_of_listeners = 0;
   /// Connections that an end still holds.
   std::size_t connections() const;
   /// Of a thousand datagrams, how many don't reach a receiver, chosen at random for each. An agent hears itself always.

@@ -55,6 +55,22 @@ TEST_P(Flights, OfAnInfoAreOneRoundTripAndMakeThePeerKnown) {
   });
 }
 
+// What leaves at once is one call to the system, too: virtual time would not show whether a flight was written in pieces.
+TEST_P(Flights, OfATaskAreAWriteEach) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    co_await manager.info(peer());
+    co_await pause(milliseconds(10));
+    network.writes_of_dialers = network.writes_of_listeners = 0;
+    for (int i = 0; i < 10; ++i) co_await manager.submit(peer(), task());
+    EXPECT_EQ(network.writes_of_dialers, 10U);
+    EXPECT_EQ(network.writes_of_listeners, 10U);
+    co_await pause(milliseconds(10));
+    EXPECT_EQ(network.writes_of_dialers, 11U);  // the end of the last one's stream, which else leaves with the next task
+    EXPECT_EQ(network.writes_of_listeners, 10U);
+  });
+}
+
 TEST_P(Flights, EndWithWhyWhenAPeerThatTheUserNamedTakesNoTasks) {
   with_connection([&]() -> Awaitable<void> {
     manager.trust(peer());
