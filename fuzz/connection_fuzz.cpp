@@ -224,7 +224,6 @@ class Course {
         NoiseSession secure{NoiseWriter(crypto::Aead(crypto::Key{7})),
                             NoiseReader(crypto::Aead(crypto::Key{8})),
                             std::make_shared<Verifier>(theirs().keys.public_key()),
-                            theirs().id,
                             {}};
         const auto role = peer_dials_ ? MuxSession::Role::listener : MuxSession::Role::dialer;
         begin({std::move(channel), std::move(secure), role, muxers_.front(), {}, {}, {}});
@@ -246,7 +245,7 @@ class Course {
   }
 
   void begin(Upgraded upgraded) {
-    fuzz::require(upgraded.secure.remote == theirs().id && (behind_ || secure_ || !peer_dials_) && !tampered_);
+    fuzz::require(upgraded.secure.remote->id() == theirs().id && (behind_ || secure_ || !peer_dials_) && !tampered_);
     connection_ = std::make_unique<Connection>(host_.environment(), handlers_, std::move(upgraded));
   }
 
@@ -344,7 +343,6 @@ class Course {
       secure_.emplace(NoiseSession{NoiseWriter(crypto::Aead(crypto::Key{8})),
                                    NoiseReader(crypto::Aead(crypto::Key{7})),
                                    std::make_shared<Verifier>(ours().keys.public_key()),
-                                   ours().id,
                                    {}});
       listening_.emplace(muxers_.front(), peer_dials_);
     } else if (early(muxers_) && !peer_muxers_.empty()) {

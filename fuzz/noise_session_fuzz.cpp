@@ -146,7 +146,7 @@ class Pair {
     // Whoever is done has seen what the other has, unchanged. (Of message 3, which it has just written, the initiator knows nothing.)
     fuzz::require(!end.changed || *end.changed >= end.handshake_size);
     fuzz::require(!there.changed || *there.changed >= (side == initiator ? 34 : there.handshake_size));
-    fuzz::require(end.session->remote == keys(other(side)).peer_id() && end.session->remote_key->key() == keys(other(side)).public_key());
+    fuzz::require(end.session->remote->id() == keys(other(side)).peer_id() && end.session->remote->key() == keys(other(side)).public_key());
     std::vector<std::string> muxers = there.muxers;
     muxers.resize(std::min(muxers.size(), limits::noise_muxers));
     fuzz::require(end.session->remote_muxers == muxers);

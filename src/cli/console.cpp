@@ -172,6 +172,11 @@ void Console::check_written() {
   if (error != 0) throw Failure(Exit::usage, std::string("not all of the output could be written: ") + std::strerror(error));
 }
 
+void Console::hurry() noexcept {
+  Output::standard().hurry();
+  Output::errors().hurry();
+}
+
 void Console::finish() {
   Output::standard().finish();
   Output::errors().finish();

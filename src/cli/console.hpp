@@ -57,7 +57,9 @@ class Console {
   void output(std::string_view text) const;
   /// Throws Failure when something of all that was said on standard output, by any console, could not be written.
   static void check_written();
-  /// Returns when all that was said is written, or a second after a signal.
+  /// The user has asked the program to end: finish() does not wait for ever.
+  static void hurry() noexcept;
+  /// Returns when all that was said is written; behind hurry(), also when nobody takes anything for a second.
   static void finish();
   /// False while nobody takes what is said on standard output: who says more for ever leaves it out.
   static bool has_room();

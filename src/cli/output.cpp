@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kept_written = 64 * 1024;  // bytes of what is written already that stand before what waits
 constexpr int look_again = 50;                   // ms, whether the thread is to stop
-constexpr int patience = 1000;                   // ms, behind a signal
+constexpr int patience = 1000;                   // ms, behind hurry()
 
 /// A terminal by another name, so that a write to it takes what there is room for and does not wait with the rest. The descriptor that we
 /// were given is not changed: other programs have it, too.
@@ -53,8 +53,7 @@ bool Output::write_some() {
   } else if (errno != EPIPE) {
     error_ = errno;
   }
-  waiting_ = std::string();
-  written_ = 0;
+  drop();
   return written >= 0;
 }
 
@@ -101,20 +100,21 @@ void Output::stop_thread() {
 
 void Output::finish() {
   stop_thread();
-  bool signalled = false;
   while (!waiting_.empty()) {
     pollfd room{descriptor_, POLLOUT, 0};
-    const int ready = poll(&room, 1, signalled ? patience : -1);
+    const int ready = poll(&room, 1, hurried_ ? patience : -1);
     if (ready > 0) {
       write_some();
-    } else if (ready < 0 && errno == EINTR) {
-      signalled = true;
-    } else {
+    } else if (ready == 0 || errno != EINTR) {
       error_ = ready == 0 ? EINTR : errno;
-      waiting_ = std::string();
-      written_ = 0;
+      drop();
     }
   }
+}
+
+void Output::drop() {
+  waiting_ = std::string();
+  written_ = 0;
 }
 
 int Output::error() {

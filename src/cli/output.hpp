@@ -20,7 +20,9 @@ class Output {
   void say(std::string_view text);
   /// Whether less than limits::output_waiting bytes wait.
   bool has_room();
-  /// Returns when all is written; a second after a signal, which may be meant to end this, whether it is or not.
+  /// Whoever uses the program has asked it to end: finish() does not wait for ever.
+  void hurry() noexcept { hurried_ = true; }
+  /// Returns when all is written; behind hurry(), also when nobody takes anything for a second.
   void finish();
   /// errno of what could not be written, or 0. Whoever closes a pipe wants no more: that is none.
   int error();
@@ -31,6 +33,8 @@ class Output {
   bool write_some();
   void write_waiting();
   void stop_thread();
+  /// What waits is not written any more.
+  void drop();
 
   int descriptor_;
   std::mutex mutex_;
@@ -38,6 +42,7 @@ class Output {
   std::size_t written_ = 0;  // of it
   bool stopping_ = false;
   bool running_ = false;  // the thread
+  bool hurried_ = false;
   int error_ = 0;
   std::thread thread_;
 };

@@ -6,7 +6,7 @@
 
 #include <unistd.h>
 #include <algorithm>
-#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
 #include <map>
 
 namespace p2p::cli {
@@ -289,7 +289,7 @@ class Course {
   void show(const Update& update) {
     json::object event{{"event", "update"}, {"seq", update.seq}};
     if (update.text) event["text"] = *update.text;
-    if (!update.data.empty()) event["data"] = json::parse(update.data);
+    if (update.data) event["data"] = *update.data;
     if (update.state) event["state"] = *update.state;
     if (update.position) event["position"] = *update.position;
     session_.console().event(event);
@@ -303,7 +303,7 @@ class Course {
     const TaskResult& result = answer_.result;
     json::object event{{"event", "result"}, {"status", name_of(result.status)}};
     if (result.text) event["text"] = *result.text;
-    if (!result.output.empty()) event["output"] = json::parse(result.output);
+    if (result.output) event["output"] = *result.output;
     if (result.error) {
       json::object& error = event["error"].emplace_object();
       error["code"] = result.error->code;
@@ -327,10 +327,10 @@ class Course {
       session_.console().output(*result.text);
       shown_ = *result.text;
     }
-    if (!result.output.empty()) {
+    if (result.output) {
       end_line();
-      session_.console().output(result.output);
-      shown_ = result.output;
+      shown_ = json::serialize(*result.output);
+      session_.console().output(shown_);
     }
     end_line();
     say_who_answered();

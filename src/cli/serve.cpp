@@ -169,16 +169,16 @@ class Narrator {
 
  private:
   /// For one more event of a peer, who may cause any number of them.
-  bool has_room() const { return is_read() && pace_.admit(std::chrono::steady_clock::now()) && tell_left_out(); }
-  /// Whether anybody takes what is told.
-  bool is_read() const { return console_.has_room() || pace_.leave_out(); }
-  bool tell_left_out() const {
+  bool has_room() const {
+    if (!is_read() || !pace_.admit(std::chrono::steady_clock::now())) return false;
     if (const std::uint64_t count = pace_.left_out()) {
       console_.event({{"event", "left_out"}, {"n", count}});
       console_.line(console_.dim("left out     ") + std::to_string(count) + " of these, more than anybody reads");
     }
     return true;
   }
+  /// Whether anybody takes what is told.
+  bool is_read() const { return console_.has_room() || pace_.leave_out(); }
 
   const Console& console_;
   mutable Pace pace_{limits::log_pace, limits::events_burst};
@@ -226,14 +226,18 @@ Exit serve(const ServeOptions& options) {
     Event stop(environment.loop);
     unsigned signals_seen = 0;
     const std::vector<int> ending{SIGINT, SIGTERM};
+    const auto end = [&stop] {
+      stop.notify();
+      Console::hurry();
+    };
     const Signals signals(environment.loop, ending, [&] {
       ++signals_seen;
-      stop.notify();
+      end();
       if (signals_seen == 2) provider.hurry();
     });
     const std::vector<int> hang_up{SIGHUP};
     const Signals reloading(environment.loop, hang_up, [&] {
-      if (!allowed) return stop.notify();  // as a program that does not know the signal
+      if (!allowed) return end();  // as a program that does not know the signal
       try {
         allowed->reload();
       } catch (const boost::system::system_error& error) {

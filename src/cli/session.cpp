@@ -146,6 +146,7 @@ Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
 void Session::interrupt() {
   if (interrupted_) _exit(static_cast<int>(Exit::interrupted));
   interrupted_ = !finished_;
+  Console::hurry();
   agent_.close();
 }
 

@@ -3,7 +3,6 @@
 #include "task/receipt.hpp"
 
 #include <unistd.h>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 namespace p2p::cli {
@@ -38,7 +37,7 @@ json::object event_of(const Receipt& receipt) {
   if (!result.executor.empty()) event["executor"] = result.executor;
   if (result.model) event["model"] = *result.model;
   if (result.text) event["text"] = *result.text;
-  if (!result.output.empty()) event["output"] = json::parse(result.output);
+  if (result.output) event["output"] = *result.output;
   if (result.error) event["error"] = {{"code", result.error->code}, {"message", result.error->message}};
   event["addressed"] = receipt.addressed;
   return event;
@@ -62,7 +61,7 @@ void show(const Console& console, const Receipt& receipt) {
                (result.executor.empty() ? "" : ", by " + escaped(result.executor) + model));
   if (result.error) console.line(quoted(result.error->code + ": " + result.error->message));
   if (result.text) console.line(quoted(*result.text));
-  if (!result.output.empty()) console.line(quoted(result.output));
+  if (result.output) console.line(quoted(json::serialize(*result.output)));
   console.line(receipt.addressed ? "Both have signed this, and the task was meant for the one who answered."
                                  : "Both have signed this. The task does not say whom it was meant for.");
 }

@@ -88,9 +88,8 @@ void hmac(const SecretKey& key, ByteView a, ByteView b, SecretKey& out) {
 
 ForeignKey decode_key(ByteView der) {
   const unsigned char* at = der.data();
-  EVP_PKEY* const decoded = d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size()));
-  if (decoded == nullptr) return nullptr;
-  ForeignKey key(decoded, EVP_PKEY_free);
+  ForeignKey key(d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size())), EVP_PKEY_free);
+  if (key == nullptr) return key;
   // OpenSSL reads more than one encoding of a key, and each would be another PeerId.
   unsigned char* encoded = nullptr;
   const int size = i2d_PUBKEY(key.get(), &encoded);

@@ -177,7 +177,7 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
     if (turn > environment_.clock.now()) co_await pause_until(turn);
     const UpgradeOptions options = upgrade_options();
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
-    if (upgraded->secure.remote == id()) fail(Errc::unverified, "it is this agent itself");
+    if (upgraded->secure.remote->id() == id()) fail(Errc::unverified, "it is this agent itself");
     instead = in_the_place_of(guest);
   } catch (const boost::system::system_error& error) {
     problem = message_of(error);
@@ -419,7 +419,7 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
     co_await channel->connect(limits::dial);
     const UpgradeOptions options = upgrade_options();
     Upgraded upgraded = co_await upgrade_dialer(environment_, options, std::move(channel), expected);
-    if (upgraded.secure.remote == id()) fail(Errc::unverified, address.text() + " is this agent itself");
+    if (upgraded.secure.remote->id() == id()) fail(Errc::unverified, address.text() + " is this agent itself");
     if (!race.winner) race.winner = std::move(upgraded);
   } catch (const boost::system::system_error& error) {
     if (!race.over) race.failed(error);

@@ -44,7 +44,7 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       channel_(std::move(upgraded.channel)),
       writer_(std::move(upgraded.secure.writer)),
       reader_(std::move(upgraded.secure.reader)),
-      peer_key_(std::move(upgraded.secure.remote_key)),
+      peer_key_(std::move(upgraded.secure.remote)),
       muxer_(std::move(upgraded.muxer)),
       session_(make_mux_session(muxer_, upgraded.role, writer_)),
       memory_(std::make_shared<MemoryAccount>(memory)),

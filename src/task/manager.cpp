@@ -5,6 +5,7 @@
 #include "task/sealing.hpp"
 
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <span>
 
 namespace p2p {
@@ -21,13 +22,12 @@ class Updates {
     if (!task_.stream) fail(Errc::unverified, "the provider sent updates that were not asked for");
     if (update.task_id != task_.task_id) fail(Errc::unverified, "the provider sent an update for another task");
     if (update.seq != next_seq_++) fail(Errc::unverified, "the provider left out an update");
-    if (!update.data.empty() && (data_ += update.data.size()) > limits::task_frame) {
+    if (!update.text && ++without_text_ > limits::state_updates) fail(Errc::unverified, "the provider sends updates without end");
+    if (update.text) text_ += *update.text;
+    if (update.data) data_ += boost::json::serialize(*update.data).size();
+    if (text_.size() > limits::task_frame || data_ > limits::task_frame) {
       fail(Errc::unverified, "the provider sends more output than a result can hold");
     }
-    if (!update.text && ++states_ > limits::state_updates) fail(Errc::unverified, "the provider sends updates without end");
-    if (!update.text) return;
-    text_ += *update.text;
-    if (text_.size() > limits::task_frame) fail(Errc::unverified, "the provider sends more output than a result can hold");
   }
 
   const std::string& text() const noexcept { return text_; }
@@ -35,7 +35,7 @@ class Updates {
  private:
   const Task& task_;
   std::uint64_t next_seq_ = 0;
-  std::size_t states_ = 0;
+  std::size_t without_text_ = 0;
   std::size_t data_ = 0;  // bytes
   std::string text_;
 };

@@ -7,7 +7,6 @@
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/monotonic_resource.hpp>
-#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/uuid/uuid.hpp>
 #include <boost/uuid/uuid_io.hpp>
@@ -330,7 +329,7 @@ std::string Update::to_json() const {
   if (state) object["state"] = *state;
   if (position) object["position"] = *position;
   if (text) object["text"] = *text;
-  if (!data.empty()) object["data"] = json::parse(data);
+  if (data) object["data"] = *data;
   return json::serialize(object);
 }
 
@@ -345,7 +344,7 @@ Result<Update> parse_update(ByteView payload, std::string_view task_type) {
   update.position = members.optional_number("position");
   update.text = members.optional_text("text");
   const json::object* const data = members.optional_object("data");
-  if (data != nullptr) update.data = json::serialize(*data);
+  if (data != nullptr) update.data.emplace() = *data;
   if (update.state.has_value() + update.text.has_value() + (data != nullptr) != 1 || (data != nullptr && task_type == inference)) {
     members.refuse("an update needs one of state and text, and data where the type of task defines it");
   }
@@ -368,7 +367,7 @@ std::string TaskResult::to_json() const {
   Scratch scratch;
   json::object object({{"task_id", task_id}, {"status", name_of(status)}}, most_members, scratch.storage());
   if (text) object["output"].emplace_object()["text"] = *text;
-  if (!output.empty()) object["output"] = json::parse(output);
+  if (output) object["output"] = *output;
   if (error) {
     json::object& described = object["error"].emplace_object();
     described["code"] = error->code;
@@ -408,7 +407,7 @@ Result<TaskResult> parse_result(ByteView payload, std::string_view task_type) {
     if (task_type == inference || (output->size() == 1 && output->contains("text"))) {
       result.text = fields.text("text");
     } else {
-      result.output = json::serialize(*output);
+      result.output.emplace() = *output;
     }
     if (!fields.problem().empty() || rejected) members.refuse("output is not as it should be");
   }

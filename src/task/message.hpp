@@ -78,7 +78,7 @@ struct Update {
   std::optional<std::string> state;
   std::optional<std::uint64_t> position;  ///< with state "queued": tasks before it
   std::optional<std::string> text;
-  std::string data;  ///< of a type of task that defines it: the object as JSON, else empty
+  std::optional<boost::json::object> data;  ///< of a type of task that defines it
 
   std::string to_json() const;
 };
@@ -103,8 +103,8 @@ struct Usage {
 struct TaskResult {
   std::string task_id;
   Status status = Status::completed;
-  std::optional<std::string> text;  ///< of the output
-  std::string output;               ///< all of it as JSON, where the type of task defines another one; else empty
+  std::optional<std::string> text;            ///< of the output
+  std::optional<boost::json::object> output;  ///< all of it, where the type of task defines another one
   std::optional<TaskError> error;
   std::string timestamp;
   std::string recipient;

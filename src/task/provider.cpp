@@ -387,12 +387,12 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
 Awaitable<std::shared_ptr<TaskCourse>> Provider::course_again(std::string task_id, bool stream, Bytes envelope) {
   auto course = std::make_shared<TaskCourse>(environment_.loop, std::move(task_id), stream);
   const std::function<void()> read = [&] {
-    if (stream) course->output = parse_result(open_message(envelope).value().payload, {}).value().text.value_or("");
+    course->output = parse_result(open_message(envelope).value().payload, {}).value().text.value_or("");
   };
-  if (envelope.size() < limits::pool_threshold) {
-    read();
-  } else {
+  if (stream && envelope.size() >= limits::pool_threshold) {
     co_await environment_.pool.run(read);
+  } else if (stream) {
+    read();
   }
   course->result = std::move(envelope);
   co_return course;

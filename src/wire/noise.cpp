@@ -137,7 +137,7 @@ Result<void> NoiseHandshake::read_payload(ByteView encoded) {
   }
   if (parameters_.expected && key->id() != *parameters_.expected)
     return Error{Errc::unverified, "another peer answered than the one asked for"};
-  remote_key_ = std::move(key);
+  remote_ = std::move(key);
   for (const std::string& muxer : message.extensions().stream_muxers()) {
     if (remote_muxers_.size() == limits::noise_muxers) break;
     remote_muxers_.push_back(muxer);
@@ -238,7 +238,7 @@ NoiseSession NoiseHandshake::finish() {
   crypto::Aead to_initiator(responder_key);
   const bool initiator = role_ == Role::initiator;
   return {NoiseWriter(std::move(initiator ? to_responder : to_initiator)), NoiseReader(std::move(initiator ? to_initiator : to_responder)),
-          remote_key_, remote_key_->id(), std::move(remote_muxers_)};
+          std::move(remote_), std::move(remote_muxers_)};
 }
 
 }  // namespace p2p

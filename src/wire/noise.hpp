@@ -69,8 +69,7 @@ class NoiseReader {
 struct NoiseSession {
   NoiseWriter writer;
   NoiseReader reader;
-  std::shared_ptr<const Verifier> remote_key;
-  PeerId remote;
+  std::shared_ptr<const Verifier> remote;
   std::vector<std::string> remote_muxers;  ///< the other side's early-muxer list; empty when it sent none
 };
 
@@ -160,7 +159,7 @@ class NoiseHandshake {
   std::uint64_t nonce_ = 0;
   crypto::Key remote_ephemeral_{};
   crypto::Key remote_static_{};
-  std::shared_ptr<const Verifier> remote_key_;
+  std::shared_ptr<const Verifier> remote_;
   std::vector<std::string> remote_muxers_;
   unsigned step_ = 0;  // messages done
   Bytes output_;

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <map>
 #include <sstream>
@@ -87,6 +88,15 @@ TEST(Serve, GoesOnWhileNobodyReadsWhatItTells) {
   std::size_t begun = 0;
   for (const std::string& line : lines_of(provider.process.output)) begun += text_of(parsed(line), "event") == "connected";
   EXPECT_GT(begun, 400U);
+}
+
+TEST(Serve, EndsWhenItIsToldToThoughNobodyReadsWhatItTells) {
+  Serving provider;
+  EXPECT_EQ(run({"bench", provider.address, "--connections", "400", "--parallel", "8"}).exit, 0);
+  provider.process.signal(SIGTERM);
+  siginfo_t ended{};
+  EXPECT_EQ(waitid(P_PID, static_cast<id_t>(provider.process.pid()), &ended, WEXITED | WNOWAIT), 0);  // nothing is read meanwhile
+  EXPECT_EQ(ended.si_code, CLD_EXITED);
 }
 
 TEST(Run, TakesAllOfItsAnswerWhileNobodyReadsItsOutput) {

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <set>
 #include <utility>
 
@@ -221,6 +222,9 @@ std::string problem_of(const std::string& payload) {
   return parsed.problem;
 }
 std::string problem_of(const Object& object) { return problem_of(object.text()); }
+
+Result<Update> update_in(ByteView payload) { return parse_update(payload); }
+Result<TaskResult> result_in(ByteView payload) { return parse_result(payload); }
 
 /// Whether a message verifies. One whose members are wrong must be unverified.
 template <class Message>
@@ -520,7 +524,7 @@ TEST(Task, SaysWhichModelItAsksFor) {
 }
 
 TEST(Update, EachMemberIsAsTheDocumentSays) {
-  const auto holds = [](const Object& object) { return verifies<Update>([](ByteView payload) { return parse_update(payload); }, object); };
+  const auto holds = [](const Object& object) { return verifies(update_in, object); };
   const Object bare = update_object.with("text", "");
   const Object state = bare.with("state", "\"running\"");
   const Object queued = bare.with("state", "\"queued\"").with("position", "0");
@@ -564,9 +568,7 @@ TEST(Update, EachMemberIsAsTheDocumentSays) {
 }
 
 TEST(Update, HoldsTextUpToItsLimit) {
-  const auto holds = [](const std::string& text) {
-    return verifies<Update>([](ByteView payload) { return parse_update(payload); }, update_object.with("text", in_quotes(text)));
-  };
+  const auto holds = [](const std::string& text) { return verifies(update_in, update_object.with("text", in_quotes(text))); };
   EXPECT_EQ(limits::update_text, 65536U);
   EXPECT_TRUE(holds(std::string(limits::update_text, 'a')));
   EXPECT_FALSE(holds(std::string(limits::update_text + 1, 'a')));
@@ -601,7 +603,7 @@ TEST(Update, CarriesDataWhereTheTypeOfTaskDefinesIt) {
   const Object data = update_object.with("text", "").with("data", R"({"label":"cat"})");
   EXPECT_EQ(parse_update(as_bytes(data.text())).error().code, Errc::unverified);
   const Update read = parse_update(as_bytes(data.text()), "classify").value();
-  EXPECT_EQ(read.data, R"({"label":"cat"})");
+  EXPECT_EQ(boost::json::serialize(read.data.value()), R"({"label":"cat"})");
   EXPECT_EQ(parse_update(as_bytes(read.to_json()), "classify").value().data, read.data);
   for (const Object& bad : {data.with("data", "7"), data.with("text", R"("t")"), data.with("state", R"("running")")}) {
     EXPECT_EQ(parse_update(as_bytes(bad.text()), "classify").error().code, Errc::unverified) << bad.text();
@@ -614,7 +616,7 @@ TEST(TaskResult, HasTheOutputThatTheTypeOfTaskDefines) {
   EXPECT_EQ(parse_result(as_bytes(result_object.with("output", R"({"label":"cat"})").text())).error().code, Errc::unverified);
   const TaskResult read = parse_result(as_bytes(other.text()), "classify").value();
   EXPECT_EQ(read.text, std::nullopt);
-  EXPECT_EQ(read.output, R"({"label":"cat","text":"x"})");
+  EXPECT_EQ(boost::json::serialize(read.output.value()), R"({"label":"cat","text":"x"})");
   EXPECT_EQ(parse_result(as_bytes(read.to_json()), "classify").value().output, read.output);
   EXPECT_EQ(parse_result(as_bytes(result_payload), "classify").value().text, "Processed: Hello, P2P AI!");  // of text alone
   EXPECT_EQ(parse_result(as_bytes(result_object.with("output", "7").text()), "classify").error().code, Errc::unverified);
@@ -635,9 +637,7 @@ TEST(TaskResult, OfTheDocumentIsRead) {
 }
 
 TEST(TaskResult, EachMemberIsAsTheDocumentSays) {
-  const auto holds = [](const Object& object) {
-    return verifies<TaskResult>([](ByteView payload) { return parse_result(payload); }, object);
-  };
+  const auto holds = [](const Object& object) { return verifies(result_in, object); };
   for (const Object& good : {
            result_object,
            result_object.with("error", "null"),

@@ -4,6 +4,8 @@
 #include "support/tasks.hpp"
 #include "task/receipt.hpp"
 
+#include <boost/json/serialize.hpp>
+
 namespace p2p::test {
 namespace {
 
@@ -646,18 +648,20 @@ TEST_P(Liar, IsBelievedWhenItsTypeOfTaskHasAnotherOutput) {
     const KeyPair& keys = provider_host.agent.identity();
     Update update;
     update.task_id = parse_task(payload).task_id;
-    update.data = R"({"label":"ca"})";
+    update.data = boost::json::object{{"label", "ca"}};
     co_await write_frame(served, seal_message(keys, MessageKind::update, update.to_json()));
     TaskResult result = honest(*parse_task(payload).task, task_hash(payload));
     result.text.reset();
-    result.output = R"({"label":"cat"})";
+    result.output = boost::json::object{{"label", "cat"}};
     co_await write_frame(served, sealed(keys, result));
     co_await served.finish(seconds(5));
   });
   with_connection([&]() -> Awaitable<void> {
-    const std::function<void(const Update&)> on_update = [&seen](const Update& update) { seen += update.data; };
+    const std::function<void(const Update&)> on_update = [&seen](const Update& update) {
+      seen += boost::json::serialize(update.data.value());
+    };
     const Answer answer = co_await manager.submit(peer(), classify, on_update);
-    EXPECT_EQ(answer.result.output, R"({"label":"cat"})");
+    EXPECT_EQ(boost::json::serialize(answer.result.output.value()), R"({"label":"cat"})");
     EXPECT_TRUE(check_receipt(make_receipt(answer.task_envelope, answer.result_envelope)));
   });
   EXPECT_EQ(seen, R"({"label":"ca"})");

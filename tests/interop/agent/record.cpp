@@ -108,14 +108,16 @@ WRAP("_ZN3p2p10parse_taskESt4spanIKhLm18446744073709551615EE", task, ParsedTask,
   return real_task(in);
 }
 
-WRAP("_ZN3p2p12parse_resultESt4spanIKhLm18446744073709551615EE", result, Result<TaskResult>, (ByteView in)) {
+WRAP("_ZN3p2p12parse_resultESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEE", result, Result<TaskResult>,
+     (ByteView in, std::string_view task_type)) {
   record("result", in);
-  return real_result(in);
+  return real_result(in, task_type);
 }
 
-WRAP("_ZN3p2p12parse_updateESt4spanIKhLm18446744073709551615EE", update, Result<Update>, (ByteView in)) {
+WRAP("_ZN3p2p12parse_updateESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEE", update, Result<Update>,
+     (ByteView in, std::string_view task_type)) {
   record("update_info", in);
-  return real_update(in);
+  return real_update(in, task_type);
 }
 
 WRAP("_ZN3p2p10parse_infoESt4spanIKhLm18446744073709551615EE", info, Result<Info>, (ByteView in)) {
