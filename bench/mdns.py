@@ -15,6 +15,7 @@ PROGRAM = page.ROOT / "build" / "release" / "bench" / "mdns_scale"
 ALL = [2, 10, 100, 1000]
 ALL_KNOW_MS = 1500  # at once, or by the second announcement
 GROWTH = 3  # what an agent says at most with the most agents, by what it says with the fewest from ten on
+AT_ONCE = 2  # packets in one second at most, by agents
 HEADING = ["agents", "all know all (ms)", "first 10 s: packets", "of each", "kB/s", "then: packets/s", "kB/s", "most in a second",
            "CPU of each (ms)"]
 
@@ -42,7 +43,10 @@ def faults(rows):
         if figures["known_percent"] < 100:
             yield f"{figures['agents']:,.0f} agents: one of them was forgotten"
     many = [figures for figures in rows if figures["agents"] >= 10]
-    for name in ("packets_10s", "packets_s"):
+    for figures in many:
+        if figures["most_s"] > AT_ONCE * figures["agents"]:
+            yield f"{figures['most_s']:,.0f} packets in one second of {figures['agents']:,.0f} agents"
+    for name in ("packets_10s", "bytes_10s", "packets_s", "bytes_s"):
         if many and many[-1][name] / many[-1]["agents"] > GROWTH * many[0][name] / many[0]["agents"]:
             yield f"{name}: an agent says more than {GROWTH} times as much among {many[-1]['agents']:,.0f} as among {many[0]['agents']:,.0f}"
 

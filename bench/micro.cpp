@@ -1,8 +1,10 @@
-// What each layer costs by itself: `make bench-micro`. Beside the time stands how often C++ asked for memory, in a run that has warmed up;
-// what OpenSSL allocates for itself is not in it.
+// What each layer costs by itself: `make bench-micro`. Beside the time stands how often it asked for memory, in a run that has warmed up,
+// with what the libraries allocate for themselves.
 
 #include "base/coding.hpp"
+#include "base/limits.hpp"
 #include "identity/envelope.hpp"
+#include "support/allocations.hpp"
 #include "support/random.hpp"
 #include "support/task_vector.hpp"
 #include "task/message.hpp"
@@ -12,40 +14,7 @@
 #include "wire/noise.hpp"
 
 #include <benchmark/benchmark.h>
-#include <cstdlib>
-#include <new>
 #include <stdexcept>
-
-namespace {
-
-std::size_t allocations = 0;
-
-void* allocate(std::size_t size) {
-  ++allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void* allocate(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const auto step = static_cast<std::size_t>(alignment);
-  if (void* const memory = std::aligned_alloc(step, (size + step - 1) / step * step)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate(size); }
-void* operator new[](std::size_t size) { return allocate(size); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return allocate(size, alignment); }
-void* operator new[](std::size_t size, std::align_val_t alignment) { return allocate(size, alignment); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace p2p {
 namespace {
@@ -57,9 +26,9 @@ using benchmark::State;
 template <class Work>
 void measure(State& state, std::size_t bytes, Work work) {
   for (int i = 0; i < 2; ++i) work();  // buffers take turns
-  const std::size_t before = allocations;
+  const std::size_t before = test::allocations();
   for ([[maybe_unused]] const auto turn : state) work();
-  state.counters["allocs"] = {static_cast<double>(allocations - before), benchmark::Counter::kAvgIterations};
+  state.counters["allocs"] = {static_cast<double>(test::allocations() - before), benchmark::Counter::kAvgIterations};
   if (bytes > 0) state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
 }
 
@@ -162,6 +131,18 @@ void noise_record(State& state) {
   });
 }
 BENCHMARK(noise_record)->Arg(64)->Arg(1024)->Arg(32 * 1024);
+
+/// The cipher alone, there and back, by sizes of which limits::noise_write is one.
+void sealed_record(State& state) {
+  crypto::Aead sealer(crypto::Key{1});
+  crypto::Aead opener(crypto::Key{1});
+  Bytes record(size_of(state) + crypto::Aead::tag_size);
+  measure(state, size_of(state), [&, counter = std::uint64_t{0}]() mutable {
+    sealer.seal(counter, {}, record);
+    demand(opener.open(counter++, {}, record));
+  });
+}
+BENCHMARK(sealed_record)->Arg(8 * 1024)->Arg(16 * 1024)->Arg(32 * 1024)->Arg(static_cast<int>(limits::noise_plaintext));
 
 // --- wire: muxers ---
 

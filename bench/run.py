@@ -103,6 +103,7 @@ FLOOR = {
     "verify": Figure("Ed25519 verify", "µs"),
     "x25519": Figure("X25519", "µs"),
     "task floor": Figure("a TCP round trip, two signatures, two checks", "ms"),
+    "dial floor": Figure("two TCP round trips, five X25519", "ms"),
 }
 
 OTHERS = "the best other"
@@ -125,13 +126,16 @@ TARGETS = [
     Target("task rate", 1.5),
     Target("task cpu", 0.65),
     Target("dial", 0.6),
+    Target("dial", None, "dial floor"),
     Target("first byte", 0.5),
     Target("connections 1", 1.6),
     Target("connections 8", 1.5),
     Target("bulk up", 1.7),
     Target("bulk up", 0.7, "cipher and tcp"),
+    Target("bulk up", None, "tcp"),
     Target("bulk down", 1.7),
     Target("bulk down", 0.7, "cipher and tcp"),
+    Target("bulk down", None, "tcp"),
     Target("memory", 0.4),
     Target("start", 1.0),
     Target("idle", 1.0),
@@ -205,7 +209,8 @@ class Ours(Implementation):
 
     def version(self):
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
-        return said.split()[0].rpartition("/")[2]
+        described = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
+        return said.split()[0].rpartition("/")[2] + (f" ({described.stdout.strip()})" if described.returncode == 0 else "")
 
     def build(self):
         missing = [name for name in ("p2p-agent", "interop_agent", "floor") if not (RELEASE / name).exists()]
@@ -387,6 +392,7 @@ def floor():
         "verify": said["verify_us"],
         "x25519": said["x25519_us"],
         "task floor": round_trip + 2 * (said["sign_us"] + said["verify_us"]) / 1000,
+        "dial floor": 2 * round_trip + 5 * said["x25519_us"] / 1000,
     }
 
 
@@ -723,7 +729,7 @@ def scale(options, unusable):
 
 
 def judge_scale(rows, failed):
-    """10,000 held connections by 10 of them."""
+    """10,000 held connections by 10 of them, and what the last 9,000 cost of memory by what those before cost."""
     values = defaultdict(list)
     for _, axis, x, figure, value in rows:
         if axis == "connections":
@@ -738,6 +744,13 @@ def judge_scale(rows, failed):
         cost = 1 / ratio if figure == "tasks/s" else ratio
         verdicts.append(cost <= SCALE_LIMIT)
         print(f"{figure} with {many:,} connections by that with {few}: {number(ratio)} {'✓' if verdicts[-1] else '✗'}")
+    held = {count: count * median(values["KiB each", count]) for count in SCALE_HELD[-3:] if values["KiB each", count]}
+    if len(held) == 3:
+        hundred, thousand, most = held
+        marginal = [(held[end] - held[begin]) / (end - begin) for begin, end in ((hundred, thousand), (thousand, most))]
+        verdicts.append(marginal[1] <= SCALE_LIMIT * marginal[0])
+        words = f"KiB each of the connections from {thousand:,} to {most:,} by those from {hundred:,} to {thousand:,}"
+        print(f"{words}: {number(marginal[1] / marginal[0])} {'✓' if verdicts[-1] else '✗'}")
     print("".join(f"failed: {reason}\n" for reason in failed), end="", flush=True)
     return 1 if False in verdicts else 2 if failed else 0
 

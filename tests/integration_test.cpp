@@ -11,6 +11,8 @@
 #include <gtest/gtest.h>
 #include <boost/asio/post.hpp>
 #include <csignal>
+#include <map>
+#include <set>
 #include <thread>
 
 namespace p2p::test {
@@ -106,13 +108,66 @@ TEST(Program, MeasuresAPeer) {
   EXPECT_GT(event.at("conn").at("per_s").to_number<double>(), 0);
   for (const char* const way : {"bulk_up", "bulk_down"}) EXPECT_EQ(event.at(way).at("bytes").to_number<int>(), 1024 * 1024);
 
-  const Ended held = run({"bench", "--json", "--hold", "3", provider.address}, "");
-  EXPECT_EQ(held.exit, 0) << held.errors;
-  EXPECT_EQ(held.output, "{\"event\":\"held\",\"n\":3}\n");
   EXPECT_EQ(run({"bench", "--total", "8", "--concurrency", "4", provider.address}).exit, 2);
   const Ended short_round = run({"bench", provider.address});
   EXPECT_EQ(short_round.exit, 0) << short_round.errors;
   EXPECT_NE(short_round.output.find("bulk down"), std::string::npos) << short_round.output;
+}
+
+TEST(Program, MeasuresOnlyWhatItIsAskedFor) {
+  Serving provider({"--perf", "--quiet"});
+  const std::map<std::string, std::pair<std::vector<std::string>, std::set<std::string>>> figures{
+      {"pings", {{"--pings", "3"}, {"ping_ms"}}},
+      {"tasks", {{"--tasks", "201"}, {"task_seq_ms"}}},
+      {"total", {{"--total", "20", "--concurrency", "1"}, {"task_conc"}}},
+      {"connections", {{"--connections", "2"}, {"connect_ms", "first_byte_ms", "conn"}}},
+      {"bulk", {{"--bulk", "1"}, {"bulk_up", "bulk_down"}}},
+  };
+  for (const auto& [name, asked] : figures) {
+    std::vector<std::string> arguments{"bench", "--json", provider.peer};  // which mDNS finds
+    arguments.insert(arguments.end(), asked.first.begin(), asked.first.end());
+    const Ended measured = run(arguments);
+    EXPECT_EQ(measured.exit, 0) << name << ": " << measured.errors;
+    std::set<std::string> members;
+    for (const auto& member : parsed(measured.output)) members.emplace(member.key());
+    std::set<std::string> expected{"event", "muxer"};
+    expected.insert(asked.second.begin(), asked.second.end());
+    EXPECT_EQ(members, expected) << name;
+  }
+}
+
+TEST(Program, HoldsConnectionsUntilItsInputEnds) {
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("pid");
+  Serving provider;
+  // The input is open for as long as a program lives that writes nothing into it.
+  Process holder({"/bin/sh", "-c", "sh -c 'echo $$ > \"$0\"; exec sleep 1000' \"$0\" | exec \"$@\"", file, program, "bench", "--json",
+                  "--hold", "3", "--total", "20", "--concurrency", "4", provider.address},
+                 on_loopback);
+  EXPECT_EQ(holder.line(), "{\"event\":\"held\",\"n\":3}");
+  EXPECT_EQ(parsed(holder.line()).at("task_conc").at("latency_ms").at("n").to_number<int>(), 16);
+  std::set<std::string> there;
+  std::string gone;
+  const auto take = [&](const std::string& line) {
+    const json::object event = parsed(line);
+    if (text_of(event, "event") == "connected") there.insert(text_of(event, "peer"));
+    if (text_of(event, "event") == "disconnected") there.erase(text_of(event, "peer"));
+  };
+  EXPECT_EQ(run({"ping", "--count", "1", "--json", provider.address}).exit, 0);  // whose end is told last
+  for (std::size_t ended = 0; ended < 2;) {
+    const std::string line = provider.process.line();
+    ASSERT_FALSE(line.empty());
+    take(line);
+    ended += text_of(parsed(line), "event") == "disconnected";
+  }
+  EXPECT_EQ(there.size(), 3U);
+  kill(std::stoi(content_of(file)), SIGKILL);
+  EXPECT_EQ(holder.wait(), 0) << holder.errors;
+  while (!there.empty()) {
+    const std::string line = provider.process.line();
+    ASSERT_FALSE(line.empty());
+    take(line);
+  }
 }
 
 TEST(Program, DoesNotMeasureWhatAPeerDoesNotServe) {

@@ -5,7 +5,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
-#include <deque>
 #include <exception>
 #include <new>
 #include <utility>
@@ -56,14 +55,18 @@ class ReadyQueue final : public boost::asio::execution_context::service {
   explicit ReadyQueue(boost::asio::execution_context& context) : service(context) {}
 
   void add(Suspended suspended, std::size_t others) {
-    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(std::min(others, waiting_.size())), std::move(suspended));
+    const std::size_t before = next_ + std::min(others, waiting_.size() - next_);
+    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(before), std::move(suspended));
     schedule();
   }
 
  private:
   static constexpr std::size_t most_in_a_turn = 256;  // the sockets get theirs in between
 
-  void shutdown() override { waiting_.clear(); }
+  void shutdown() override {
+    waiting_.clear();
+    next_ = 0;
+  }
 
   void schedule() {
     if (std::exchange(scheduled_, true)) return;
@@ -72,19 +75,24 @@ class ReadyQueue final : public boost::asio::execution_context::service {
         ReadyQueue& queue;
         ~Turn() {  // also when a coroutine throws out of the loop
           queue.scheduled_ = false;
-          if (!queue.waiting_.empty()) queue.schedule();
+          queue.waiting_.erase(queue.waiting_.begin(), queue.waiting_.begin() + static_cast<std::ptrdiff_t>(std::exchange(queue.next_, 0)));
+          if (!queue.waiting_.empty()) {
+            queue.schedule();
+          } else if (queue.waiting_.capacity() > most_in_a_turn) {
+            queue.waiting_ = std::vector<Suspended>();  // a crowd has gone
+          }
         }
       } turn{*this};
-      for (std::size_t i = 0; i < most_in_a_turn && !waiting_.empty(); ++i) {
-        Suspended next = std::move(waiting_.front());
-        waiting_.pop_front();
+      while (next_ < most_in_a_turn && next_ < waiting_.size()) {
+        Suspended next = std::move(waiting_[next_++]);
         next.resume();
       }
     });
   }
 
   Loop loop_;
-  std::deque<Suspended> waiting_;
+  std::vector<Suspended> waiting_;  // a deque would allocate again and again while one comes and one goes
+  std::size_t next_ = 0;            // those before it have gone on in this turn
   bool scheduled_ = false;
 };
 

@@ -132,6 +132,7 @@ void Connection::free_output() {
   if (writing_since_ || writer_.size() > 0) return;
   batch_ = Bytes();
   static_cast<void>(writer_.take({}));
+  if (blocked_.empty()) blocked_.shrink_to_fit();
   count_memory();
 }
 
@@ -364,10 +365,11 @@ Awaitable<void> Connection::write_loop() {
       const Time now = environment_.clock.now();
       if (batch_.size() >= much_written && now - begun >= write_that_waited) heard_ = now;
       counters_.bytes_out += batch_.size();
-      for (const std::shared_ptr<Stream::State>& state : std::exchange(blocked_, {})) {
+      for (const std::shared_ptr<Stream::State>& state : blocked_) {
         state->blocked = false;
         state->writable.notify();
       }
+      blocked_.clear();
     }
     channel_->close();
   } catch (const boost::system::system_error&) {

@@ -42,6 +42,8 @@ class Proxy:
         self.target, self.fault, self.upstream, self.after, self.late = target, fault, upstream, after, late
         self.cutter = random.Random(pieces) if pieces is not None else None
         self.carried = {True: 0, False: 0}
+        self.flights = {True: 0, False: 0}  # what one side said in one go, before the other said something
+        self.speaker = None
         self.tasks = set()
         self.open = []
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -79,6 +81,12 @@ class Proxy:
             if fault and fault != CORRUPT and self.after == 0:
                 return self.strike(fault, source, sink)
             while data := bytearray(await loop.sock_recv(source, 65536)):
+                if self.late:
+                    await asyncio.sleep(self.late)
+                    with contextlib.suppress(BlockingIOError):
+                        data += source.recv(65536)  # it was sent without an answer to what is late
+                self.flights[upstream] += self.speaker != upstream
+                self.speaker = upstream
                 left = self.after - self.carried[upstream]
                 self.carried[upstream] += len(data)
                 if fault == CORRUPT:
@@ -97,7 +105,7 @@ class Proxy:
         loop = asyncio.get_running_loop()
         while data:
             size = self.cutter.choice((1, 2, 3, 17, 64, 1000)) if self.cutter else len(data)
-            if self.late:
+            if self.cutter and self.late:
                 await asyncio.sleep(self.late)
             await loop.sock_sendall(sink, data[:size])
             data = data[size:]
@@ -200,6 +208,17 @@ async def named(provider, **faults):
         await proxy.close()
 
 
+async def two_round_trips(provider, muxer):
+    """A first task takes two behind TCP's own, when each piece comes so late that nothing but an answer is waited for."""
+    proxy = Proxy(provider.port, late=0.25)
+    try:
+        code, last, _ = await ask(provider, proxy, "--muxer", muxer)
+        check(code == 0, f"it ended with {code}: {last.get('message')}")
+        check(proxy.flights[False] == 2, f"its result came with flight {proxy.flights[False]} of the provider")
+    finally:
+        await proxy.close()
+
+
 async def sweep(cases):
     """The first failure of (description, coroutine) pairs, so many at once, or None, and how many went well."""
     cases, done = iter(cases), 0
@@ -236,6 +255,11 @@ def whole(provider):
     yield "in pieces, each late", answered(provider, pieces=1, late=0.002)
 
 
+def first_tasks(provider):
+    for muxer in ("yamux", "mplex"):
+        yield f"over {muxer}", two_round_trips(provider, muxer)
+
+
 async def main():
     global PROGRAM
     if len(sys.argv) > 1:
@@ -243,7 +267,7 @@ async def main():
     provider = Provider()
     await provider.start()
     carried = await answered(provider)
-    names = {"late and in pieces": whole(provider), **{fault: at_each_byte(provider, fault, carried) for fault in ENDS}}
+    names = {"a first task in two round trips": first_tasks(provider), "late and in pieces": whole(provider), **{fault: at_each_byte(provider, fault, carried) for fault in ENDS}}
     failed = 0
     for name, cases in names.items():
         start = time.monotonic()

@@ -9,6 +9,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 const std::string echo_protocol = "/test/echo/1.0.0";
+const std::string taking_protocol = "/test/taking/1.0.0";
 
 Awaitable<void> echo(Stream stream) {
   while (true) {
@@ -19,9 +20,20 @@ Awaitable<void> echo(Stream stream) {
   stream.close_write();
 }
 
+Awaitable<void> take(Stream stream) {
+  while (true) {
+    const ByteView bytes = co_await stream.read();
+    if (bytes.empty()) break;
+  }
+  stream.close_write();
+}
+
 class Connections : public Connected {
  protected:
-  Connections() { b.agent.handle(echo_protocol, echo); }
+  Connections() {
+    b.agent.handle(echo_protocol, echo);
+    b.agent.handle(taking_protocol, take);
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(EachMuxer, Connections, each_muxer, name_of_muxer);
@@ -44,6 +56,21 @@ TEST_P(Connections, CarryMegabytesBothWaysIntact) {
     }
     co_await writing.join();
     EXPECT_TRUE(received == sent);
+  });
+}
+
+// With yamux's first window under way for a round trip at a time, it would take 128 of them.
+TEST_P(Connections, LetAFastReaderHaveMoreUnderWay) {
+  network.latency = milliseconds(10);
+  network.pipe_size = 2 * limits::yamux_max_window;
+  with_connection([&]() -> Awaitable<void> {
+    co_await a.agent.ping(b.agent.id());
+    Stream stream = co_await a.agent.open_stream(b.agent.id(), taking_protocol);
+    const Time start = network.clock().now();
+    co_await stream.write(Bytes(128 * limits::yamux_initial_window));
+    co_await stream.finish(seconds(10));  // the other side closes behind the last byte
+    const auto round_trips = (network.clock().now() - start) / (2 * network.latency);
+    EXPECT_LT(round_trips, 20);
   });
 }
 

@@ -68,7 +68,6 @@ class SimNetwork::SimClock final : public Clock {
 
 namespace {
 
-constexpr std::size_t pipe_size = 256 * 1024;
 constexpr std::uint16_t first_port = 40000;
 constexpr std::uint16_t mdns_port = 5353;
 
@@ -244,11 +243,11 @@ class SimStream final : public ByteStream {
     while (!bytes.empty()) {
       if (closed_ || out_->broken) fail(Errc::closed, "the connection broke");
       const std::size_t used = out_->arrived.size() + out_->under_way;
-      if (used >= pipe_size) {
+      if (used >= state_->network.pipe_size) {
         co_await out_->writable.wait();
         continue;
       }
-      const ByteView part = bytes.first(std::min(bytes.size(), pipe_size - used));
+      const ByteView part = bytes.first(std::min(bytes.size(), state_->network.pipe_size - used));
       bytes = bytes.subspan(part.size());
       out_->under_way += part.size();
       if (state_->network.gathering == Duration{}) {

@@ -55,6 +55,8 @@ class SimNetwork {
 
   /// From one host to another.
   Duration latency = std::chrono::microseconds(100);
+  /// Bytes of one direction of a connection that were written and not read yet.
+  std::size_t pipe_size = 256 * 1024;
   /// How much of what has arrived a read gives: part of it, chosen at random; all that it has room for; a single byte.
   enum class Reads : std::uint8_t { parts, all, bytes };
   Reads reads = Reads::parts;
