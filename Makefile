@@ -101,7 +101,7 @@ bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and writ
 
 interop: export P2P_TEST_LOG = $(CURDIR)/build/release/said-to-peers
 interop: need-dev build  ## Run p2p-agent against other libp2p implementations
-	$(call build,release,-DP2P_TESTS=ON,leaks)
+	$(call build,release,-DP2P_TESTS=ON,leaks interop_recorder)
 	@rm -f $(P2P_TEST_LOG)
 	@tests/interop/run.py
 	$(call no-leaks)

@@ -10,11 +10,14 @@ import json
 import math
 import os
 import platform
+import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -321,29 +324,45 @@ def memory(subject, count=HELD):
 
 
 def starts(subject):
-    command = subject.implementation.serve("--muxer", subject.muxer)
+    command = list(map(str, subject.implementation.serve("--muxer", subject.muxer)))
+    with Process(command) as first:
+        first.expect("listening", START_WAIT)
+        # What a script in the program's place starts.
+        program, *arguments = Path(f"/proc/{first.child.pid}/cmdline").read_text().split("\0")[:-1]
+        image = os.readlink(f"/proc/{first.child.pid}/exe")
+        first.stop()
     times, sizes = [], []
-    for number_of_start in range(STARTS + 1):
-        # As posix_spawn does it, without threads, since a few milliseconds are measured.
-        start = time.perf_counter_ns()
-        child = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=False)
-        line = child.stdout.readline()
-        passed = time.perf_counter_ns() - start
-        with child:
-            try:
-                check(b'"listening"' in line, f"{command[0]} doesn't listen: {line.decode(errors='replace')}")
-                if number_of_start == 0:  # reads the program from disk, and tells what a script in its place starts
-                    command = Path(f"/proc/{child.pid}/cmdline").read_text().split("\0")[:-1]
-                    continue
-                time.sleep(IDLE_WAIT)
-                times.append(passed / 1e6)
-                sizes.append(memory_of(child.pid)["Rss"] * 1024 / 1e6)
-            finally:
-                child.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(END_WAIT)
-                child.kill()
+    with tempfile.TemporaryDirectory(dir=RELEASE) as folder:
+        copy = shutil.copy(image, Path(folder) / Path(program).name)
+        forget_contents(copy)
+        for number_of_start in range(STARTS + 1):
+            # As posix_spawn does it, without threads, since a few milliseconds are measured.
+            start = time.perf_counter_ns()
+            child = subprocess.Popen([copy, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=False)
+            line = child.stdout.readline()
+            passed = time.perf_counter_ns() - start
+            with child:
+                try:
+                    check(b'"listening"' in line, f"{program} doesn't listen: {line.decode(errors='replace')}")
+                    if number_of_start == 0:  # reads the program from disk
+                        continue
+                    time.sleep(IDLE_WAIT)
+                    times.append(passed / 1e6)
+                    sizes.append(memory_of(child.pid)["Rss"] * 1024 / 1e6)
+                finally:
+                    child.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(END_WAIT)
+                    child.kill()
     return {"start": median(times), "idle": median(sizes)}
+
+
+def forget_contents(file):
+    """What is read of it next is read from disk: else it depends on how it was written which of its pages a process gets at a time."""
+    descriptor = os.open(file, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
 
 
 def discovery(subject):
@@ -572,6 +591,7 @@ def judge(results, target, muxer):
 
 def measure(subjects, measurements, wanted, rounds):
     results = Results()
+    turns = random.Random(1)  # whoever comes behind another meets what that has left in the caches
 
     def attempt(name, run, figures, number_of_round):
         """What fails leaves its cells empty, whatever the other rounds said."""
@@ -597,7 +617,7 @@ def measure(subjects, measurements, wanted, rounds):
             attempt("floor", floor, tuple(FLOOR), number_of_round)
             for measurement in measurements:
                 figures = [figure for figure in measurement.figures if figure in wanted]
-                for subject in subjects:
+                for subject in turns.sample(subjects, len(subjects)):
                     possible = [figure for figure in figures if figure not in subject.implementation.lacks]
                     if possible and (measurement.each_muxer or subject.muxer == "yamux"):
                         attempt(subject.name, partial(measurement.run, subject), possible, number_of_round)

@@ -7,6 +7,11 @@
 
 namespace p2p {
 
+std::string host_of(const Multiaddr& address) {
+  const Result<TcpAddress> tcp = tcp_address(address);
+  return tcp ? tcp->host : std::string();
+}
+
 std::string scarce_part(const std::string& ip) {
   boost::system::error_code error;
   const auto address = boost::asio::ip::make_address_v6(ip, error);

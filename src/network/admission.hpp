@@ -13,6 +13,9 @@
 
 namespace p2p {
 
+/// The IP address in a multiaddr; empty when there is none.
+std::string host_of(const Multiaddr& address);
+
 /// What a host has few of, of its IP address: all of it; of IPv6 the first 64 bits, since those behind them are the host's to choose.
 std::string scarce_part(const std::string& ip);
 

@@ -19,11 +19,9 @@ crypto::SecretKey random_key(Random& random) {
 }
 
 bool is_ip6(const std::string& ip) { return ip.find(':') != std::string::npos; }
-
-std::string host_of(const Multiaddr& address) {
-  const Result<TcpAddress> tcp = tcp_address(address);
-  return tcp ? tcp->host : std::string();
-}
+bool is_any(const std::string& ip) { return ip == "0.0.0.0" || ip == "::"; }
+/// Not any address, nor one that is of use only with a link's name.
+bool stands_for_itself(const std::string& ip) { return !is_any(ip) && !(is_ip6(ip) && reach_of(ip) == Reach::link_local); }
 
 }  // namespace
 
@@ -234,13 +232,13 @@ Agent::Peer* Agent::largest() {
     if (peer.connection.ended()) continue;
     const std::string host = of(peer);
     held[host] += peer.connection.memory_held();
-    if (const std::string part = scarce_part(host); part != host) held[part] += peer.connection.memory_held();
+    if (peer.connection.host() != host) held[peer.connection.host()] += peer.connection.memory_held();
   }
   Peer* found = nullptr;
   std::tuple<std::size_t, std::size_t, std::size_t> most;
   for (Peer& peer : peers_) {
     if (peer.connection.ended()) continue;
-    const std::tuple size(held[scarce_part(of(peer))], held[of(peer)], peer.connection.memory_held());
+    const std::tuple size(held[peer.connection.host()], held[of(peer)], peer.connection.memory_held());
     if (found != nullptr && size <= most) continue;
     found = &peer;
     most = size;
@@ -494,7 +492,7 @@ std::vector<Multiaddr> Agent::addresses_on(const Interface& interface) const {
   std::vector<Multiaddr> link_local;  // of use only on a link that has nothing better
   for (const auto& listener : listeners_) {
     const TcpAddress bound = tcp_address(listener->address()).value();
-    const bool any = bound.host == "0.0.0.0" || bound.host == "::";
+    const bool any = is_any(bound.host);
     for (const InterfaceAddress& own : interface.addresses) {
       if (is_ip6(own.ip) != is_ip6(bound.host) || (!any && own.ip != bound.host)) continue;
       const bool local = is_ip6(own.ip) && reach_of(own.ip) == Reach::link_local;
@@ -508,6 +506,11 @@ std::vector<Multiaddr> Agent::addresses_on(const Interface& interface) const {
 
 std::vector<Multiaddr> Agent::addresses() const {
   std::vector<Multiaddr> all;
+  for (const auto& listener : listeners_) {
+    if (stands_for_itself(tcp_address(listener->address()).value().host)) all.push_back(listener->address().with_peer_id(id()));
+  }
+  if (all.size() == listeners_.size()) return all;  // to look for the interfaces is a good part of a start
+  all.clear();
   for (const Interface& interface : environment_.transport.interfaces()) {
     for (const Multiaddr& address : addresses_on(interface)) all.push_back(address.with_peer_id(id()));
   }

@@ -1,6 +1,7 @@
 #include "network/connection.hpp"
 
 #include "base/limits.hpp"
+#include "network/admission.hpp"
 #include "network/ping.hpp"
 #include "network/stream_state.hpp"
 
@@ -45,6 +46,7 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       writer_(std::move(upgraded.secure.writer)),
       reader_(std::move(upgraded.secure.reader)),
       peer_key_(std::move(upgraded.secure.remote)),
+      host_(scarce_part(host_of(channel_->remote_address()))),
       muxer_(std::move(upgraded.muxer)),
       session_(make_mux_session(muxer_, upgraded.role, writer_)),
       memory_(std::make_shared<MemoryAccount>(memory)),

@@ -66,6 +66,8 @@ class Connection {
 
   const PeerId& peer() const noexcept { return peer_key_->id(); }
   const Multiaddr& remote_address() const { return channel_->remote_address(); }
+  /// scarce_part() of the remote IP address.
+  const std::string& host() const noexcept { return host_; }
   const std::string& muxer() const noexcept { return muxer_; }
   bool ended() const noexcept { return failure_.has_value(); }
   /// Why it ended, for people.
@@ -112,6 +114,7 @@ class Connection {
   NoiseWriter writer_;
   NoiseReader reader_;
   const std::shared_ptr<const Verifier> peer_key_;
+  const std::string host_;
   const std::string muxer_;
   std::unique_ptr<MuxSession> session_;
   const std::shared_ptr<MemoryAccount> memory_;

@@ -150,6 +150,7 @@ std::optional<Multiaddr> Stream::remote_address() const {
   if (state_->connection == nullptr) return std::nullopt;
   return state_->connection->remote_address();
 }
+std::string Stream::host() const { return state_->connection == nullptr ? std::string() : state_->connection->host(); }
 Clock& Stream::clock() const noexcept { return state_->clock; }
 MemoryCharge Stream::charge(std::size_t bytes) const { return state_->memory.further(bytes); }
 

@@ -59,6 +59,8 @@ class Stream {
   bool ended() const noexcept;
   /// Where its connection goes to; nothing when that has ended.
   std::optional<Multiaddr> remote_address() const;
+  /// What the peer's host has few of (Connection::host()); empty when the connection has ended.
+  std::string host() const;
   Clock& clock() const noexcept;
 
   /// Bytes that are kept for the stream's sake beyond what it holds itself, counted for its connection.

@@ -22,6 +22,8 @@ std::string joined(const Texts& texts) {
   return list;
 }
 
+Party party_of(const Stream& stream) { return {stream.host(), stream.peer()}; }
+
 std::string key_of(const PeerId& requester, std::string_view task_id) {
   const std::string_view id = as_text(requester.bytes());
   std::string key;
@@ -42,42 +44,30 @@ std::vector<std::string> claims(const Executor& executor) {
 struct Provider::Lane {
   std::string task_type;
   Executor& executor;
-  std::size_t running = 0;
-  std::list<Job*> waiting = {};  // in the order in which they came
+  Places<Job> places = {};
   double average_run_ms = 1000;  // an assumption until a task has run
-
-  struct Share {
-    std::size_t running = 0;
-    std::size_t waiting = 0;
-  };
-  std::map<PeerId, Share> shares = {};  // of the requesters that have a task here
-
-  void drop_share(const PeerId& requester) {
-    const auto share = shares.find(requester);
-    if (share->second.running + share->second.waiting == 0) shares.erase(share);
-  }
 };
 
 // A task from its arrival to its result.
 class Provider::Job final : public TaskCourse, public TaskRun {
  public:
-  Job(Provider& provider, Lane& lane_of_task, std::string key_of_job, const PeerId& peer, Task task, std::string sha256, Bytes envelope)
+  Job(Provider& provider, Lane& lane_of_task, std::string key_of_job, Party whose, Task task, std::string sha256, Bytes envelope)
       : TaskCourse(provider.environment_.loop, task.task_id, task.stream),
         lane(lane_of_task),
+        party(std::move(whose)),
         key(std::move(key_of_job)),
         received(provider.environment_.clock.now()),
         task_envelope(std::move(envelope)),
         turn(provider.environment_.clock, provider.environment_.loop),
         provider_(provider),
-        requester_(peer),
         task_(std::move(task)),
         output_limit_(provider.options_.max_output.value_or(lane_of_task.executor.output_limit())) {
     outcome.task_id = task_id;
-    outcome.recipient = peer.text();
+    outcome.recipient = party.requester.text();
     outcome.task_sha256 = std::move(sha256);
   }
   ~Job() override {
-    const auto all = provider_.held_by_.find(requester_);
+    const auto all = provider_.held_by_.find(party.host);
     if (all != provider_.held_by_.end() && (all->second -= held_) == 0) provider_.held_by_.erase(all);
     provider_.held_ -= held_;
   }
@@ -87,11 +77,11 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   void hold(std::size_t bytes) {
     held_ += bytes;
     provider_.held_ += bytes;
-    provider_.held_by_[requester_] += bytes;
+    provider_.held_by_[party.host] += bytes;
   }
 
   const Task& task() const override { return task_; }
-  const PeerId& requester() const override { return requester_; }
+  const PeerId& requester() const override { return party.requester; }
   const Environment& environment() const override { return provider_.environment_; }
   bool stopped() const override { return stop.has_value(); }
   void on_stop(std::function<void()> call) override {
@@ -105,7 +95,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
     const std::size_t taken = 2 * text.size();  // it stands in the result again
-    if (!provider_.has_memory(requester_, taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
+    if (!provider_.has_memory(party.host, taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
     hold(taken);
     output += text;
     changed();
@@ -131,6 +121,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   }
 
   Lane& lane;
+  const Party party;
   const std::string key;  // key_of() it
   const Time received;
   const Bytes task_envelope;  // kept for the receipt alone
@@ -154,7 +145,6 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   }
 
   Provider& provider_;
-  const PeerId requester_;
   const Task task_;
   const std::size_t output_limit_;
   std::size_t held_ = 0;
@@ -165,7 +155,8 @@ class Provider::Job final : public TaskCourse, public TaskRun {
 // A stream on which nobody waits for anything: its task has not come yet, or was refused, or has its result.
 class Provider::Idle {
  public:
-  Idle(Provider& provider, Stream& stream) : provider_(provider), stream_(stream), list_(&provider.idle_[stream.peer()]) {
+  Idle(Provider& provider, Stream& stream)
+      : provider_(provider), stream_(stream), party_(party_of(stream)), list_(&provider.idle_[party_]) {
     place_ = list_->insert(list_->end(), this);
   }
   Idle(const Idle&) = delete;
@@ -181,12 +172,13 @@ class Provider::Idle {
   void leave() {
     if (list_ == nullptr) return;
     list_->erase(place_);
-    if (list_->empty()) provider_.idle_.erase(stream_.peer());
+    if (list_->empty()) provider_.idle_.erase(party_);
     list_ = nullptr;
   }
 
   Provider& provider_;
   Stream& stream_;
+  const Party party_;
   std::list<Idle*>* list_;  // null when it has left
   std::list<Idle*>::iterator place_;
 };
@@ -221,13 +213,13 @@ Provider::~Provider() { assert(unfinished_.empty() && "shut_down() comes first")
 
 std::size_t Provider::running() const noexcept {
   std::size_t sum = 0;
-  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->running;
+  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->places.running();
   return sum;
 }
 
 std::size_t Provider::waiting() const noexcept {
   std::size_t sum = 0;
-  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->waiting.size();
+  for (const std::unique_ptr<Lane>& lane : lanes_) sum += lane->places.waiting().size();
   return sum;
 }
 
@@ -239,9 +231,9 @@ std::vector<Offer> Provider::offers() const {
   return offers;
 }
 
-bool Provider::has_memory(const PeerId& requester, std::size_t bytes) const {
+bool Provider::has_memory(const std::string& host, std::size_t bytes) const {
   const std::size_t share = limits::memory_share(agent_.options().memory());
-  const auto own = held_by_.find(requester);
+  const auto own = held_by_.find(host);
   return held_ + bytes <= share && (own == held_by_.end() ? 0 : own->second) + bytes <= share / 2;
 }
 
@@ -268,10 +260,12 @@ Awaitable<void> Provider::serve(Stream stream) {
   if (broken) std::rethrow_exception(broken);
 }
 
-// Whoever keeps most streams open for nothing makes room for others.
+// Whoever keeps most streams open for nothing makes room for others, of the host that keeps most.
 bool Provider::end_idle_stream() {
-  const auto most =
-      std::max_element(idle_.begin(), idle_.end(), [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  std::map<std::string_view, std::size_t> of_host;
+  for (const auto& [party, streams] : idle_) of_host[party.host] += streams.size();
+  const auto size = [&](const auto& entry) { return std::pair(of_host.at(entry.first.host), entry.second.size()); };
+  const auto most = std::max_element(idle_.begin(), idle_.end(), [&](const auto& a, const auto& b) { return size(a) < size(b); });
   if (most == idle_.end()) return false;
   most->second.front()->end();
   return true;
@@ -337,7 +331,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
       } else if (known) {
         why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
       } else {
-        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), requester, *std::move(parsed.task), sha256,
+        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), party_of(stream), *std::move(parsed.task), sha256,
                                          options_.receipts != nullptr ? std::move(envelope) : Bytes());
         why = enter(*job);
         if (!why) {
@@ -470,31 +464,18 @@ std::optional<TaskError> Provider::enter(Job& job) {
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
   const std::size_t memory = job.memory();
-  if (!has_memory(job.requester(), memory)) {
+  if (!has_memory(job.party.host, memory)) {
     return TaskError{"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms(lane)};
   }
-  if (lane.running >= slots(lane)) {
-    // A requester alone may fill the queue. As soon as somebody else comes it has half of it, and loses the place of its last task if the
-    // newcomer needs that.
-    const TaskError busy{"busy", "every slot and every place in the queue is taken; try again later", retry_after_ms(lane)};
-    const std::size_t half = std::max<std::size_t>(1, options_.queue / 2);
-    const auto own = lane.shares.find(job.requester());
-    const std::size_t held = own == lane.shares.end() ? 0 : own->second.waiting;
-    if (held >= half && held < lane.waiting.size()) {
-      return TaskError{"busy", "half of the queue is yours already, and others wait; try again later", busy.retry_after_ms};
+  if (lane.places.running() >= slots(lane) && lane.places.waiting().size() >= options_.queue) {
+    Job* const displaced = lane.places.gives_way_to(job.party);
+    if (displaced == nullptr) {
+      return TaskError{"busy", "every slot and every place in the queue is taken; try again later", retry_after_ms(lane)};
     }
-    if (lane.waiting.size() >= options_.queue) {
-      const auto last = std::find_if(lane.waiting.rbegin(), lane.waiting.rend(), [&](const Job* other) {
-        return other->requester() != job.requester() && lane.shares.at(other->requester()).waiting > half;
-      });
-      if (last == lane.waiting.rend()) return busy;
-      Job& displaced = **last;
-      displaced.request_stop(Stop::displaced);
-      leave(displaced);
-    }
+    displaced->request_stop(Stop::displaced);
+    leave(*displaced);
   }
-  lane.waiting.push_back(&job);
-  ++lane.shares[job.requester()].waiting;
+  lane.places.enter(job);
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
   job.hold(memory);
@@ -505,45 +486,20 @@ std::optional<TaskError> Provider::enter(Job& job) {
   return std::nullopt;
 }
 
-// First come, first served; but while others wait nobody gets more than half of the slots.
 void Provider::fill(Lane& lane) {
-  const std::size_t half = std::max<std::size_t>(1, slots(lane) / 2);
-  while (lane.running < slots(lane) && !lane.waiting.empty()) {
-    auto next = lane.waiting.begin();
-    if (lane.shares.size() > 1) {
-      next = std::find_if(lane.waiting.begin(), lane.waiting.end(),
-                          [&](const Job* job) { return lane.shares.at(job->requester()).running < half; });
-      if (next == lane.waiting.end()) next = lane.waiting.begin();
-    }
-    Job& job = **next;
-    lane.waiting.erase(next);
-    Lane::Share& share = lane.shares.at(job.requester());
-    --share.waiting;
-    ++share.running;
-    ++lane.running;
-    job.has_slot = true;
-    job.turn.notify();
+  while (lane.places.running() < slots(lane)) {
+    Job* const next = lane.places.seat();
+    if (next == nullptr) break;
+    next->turn.notify();
   }
   std::uint64_t position = 0;
-  for (Job* const job : lane.waiting) job->enter_state("queued", position++);
+  for (Job* const job : lane.places.waiting()) job->enter_state("queued", position++);
 }
 
 // Gives back the job's slot, or its place in the queue. Does nothing the second time.
 void Provider::leave(Job& job) {
-  Lane& lane = job.lane;
-  const auto place = std::find(lane.waiting.begin(), lane.waiting.end(), &job);
-  if (place != lane.waiting.end()) {
-    lane.waiting.erase(place);
-    --lane.shares.at(job.requester()).waiting;
-  } else if (job.has_slot) {
-    --lane.running;
-    --lane.shares.at(job.requester()).running;
-  } else {
-    return;
-  }
-  job.has_slot = false;
-  lane.drop_share(job.requester());
-  fill(lane);
+  if (!job.lane.places.leave(job)) return;
+  fill(job.lane);
   progress_.notify();
 }
 
@@ -692,7 +648,7 @@ void Provider::report(const PeerId& requester, const TaskResult& result, bool lo
 Awaitable<void> Provider::shut_down(Duration grace) {
   shutting_down_ = true;
   for (const std::unique_ptr<Lane>& lane : lanes_) {
-    for (Job* const job : lane->waiting) job->request_stop(Stop::shutting_down);
+    for (Job* const job : lane->places.waiting()) job->request_stop(Stop::shutting_down);
   }
   const Time patience = environment_.clock.now() + grace;
   progress_.set(patience);

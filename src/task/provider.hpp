@@ -3,6 +3,7 @@
 
 #include "network/agent.hpp"
 #include "task/executor.hpp"
+#include "task/places.hpp"
 #include "task/receipt_store.hpp"
 #include "task/result_memory.hpp"
 
@@ -98,8 +99,8 @@ class Provider {
   Awaitable<Bytes> seal(TaskResult& result);
   void forget(const Job& job);
   bool may_ask(const PeerId& peer) const { return !options_.may_ask || options_.may_ask(peer); }
-  /// For tasks of this requester, who never has more than half of it.
-  bool has_memory(const PeerId& requester, std::size_t bytes) const;
+  /// For tasks from this host, which never has more than half of it.
+  bool has_memory(const std::string& host, std::size_t bytes) const;
   std::size_t slots(const Lane& lane) const;
   std::uint64_t retry_after_ms(const Lane& lane) const;
   void report(const PeerId& requester, const TaskResult& result, bool lost) const;
@@ -109,15 +110,15 @@ class Provider {
   const ProviderOptions options_;
   const std::function<void(const TaskEvent&)> on_task_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  std::size_t held_ = 0;                   // bytes of memory that tasks and their output take
-  std::map<PeerId, std::size_t> held_by_;  // of these, those of each requester
+  std::size_t held_ = 0;                        // bytes of memory that tasks and their output take
+  std::map<std::string, std::size_t> held_by_;  // of these, those of each host
   // A job is shared by the coroutine that runs it and the streams that follow it; whichever goes last frees it.
   std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
-  std::uint64_t promised_ = 0;               // bytes of the receipts of what is not answered yet, at most
-  std::size_t serving_ = 0;                  // task streams that are open
-  std::map<PeerId, std::list<Idle*>> idle_;  // of these, by requester and in the order in which they came
+  std::uint64_t promised_ = 0;              // bytes of the receipts of what is not answered yet, at most
+  std::size_t serving_ = 0;                 // task streams that are open
+  std::map<Party, std::list<Idle*>> idle_;  // of these, in the order in which they came
   std::uint64_t refused_ = 0;
   bool shutting_down_ = false;
   bool hurried_ = false;

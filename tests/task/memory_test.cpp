@@ -116,19 +116,23 @@ TEST_P(Memory, OfTasksIsBoundedAndWhatExceedsItIsBusy) {
   });
 }
 
-// Whoever has taken its half does not keep others from having theirs.
+// A host that has taken its half, however many keys it has, does not keep others from having theirs.
 TEST_P(Memory, OfTasksIsNobodysAlone) {
   MockExecutor mock({.delay = seconds(5)});
   ProviderOptions many;
   many.slots = 1000;
   Provider provider_of_tasks(small.agent, mock, many);
-  TaskManager greedy(attacker.agent);
+  Agent second_key(attacker.host.environment(), KeyPair::generate(network.random()), looking({GetParam()}));
+  TaskManager first(attacker.agent);
+  TaskManager second(second_key);
   network.run({&small, &requester, &attacker}, [&]() -> Awaitable<void> {
     const PeerId target = provider_id();
     co_await requester.agent.connect(small.agent.addresses());
     co_await attacker.agent.connect(small.agent.addresses());
+    second_key.start();
+    co_await second_key.connect(small.agent.addresses());
     TaskGroup asking(network.loop());
-    const auto ask = [&]() -> Awaitable<void> {
+    const auto ask = [&](TaskManager& greedy) -> Awaitable<void> {
       try {
         Task large = greedy.make_task(std::string(1024 * 1024, 'x'));
         co_await greedy.submit(target, std::move(large));
@@ -136,12 +140,13 @@ TEST_P(Memory, OfTasksIsNobodysAlone) {
       }
     };
     for (int i = 0; i < 40; ++i) {
-      asking.spawn(ask());
+      asking.spawn(ask(i % 2 == 0 ? first : second));
       co_await pause(milliseconds(20));
     }
     const Answer answer = co_await manager.submit(target, task(std::string(1024 * 1024, 'y')));
     EXPECT_EQ(answer.result.status, Status::completed);
     co_await asking.join();
+    co_await second_key.stop();
     co_await provider_of_tasks.shut_down(seconds(0));
   });
 }

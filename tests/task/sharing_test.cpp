@@ -252,12 +252,12 @@ class Crowd : public Sharing {
     });
   }
   /// A task by the first requester or its rival, which notes its end under a name.
-  Awaitable<void> ask(bool by_rival, std::string name) {
-    group->spawn(note(by_rival, std::move(name)));
+  Awaitable<void> ask(bool by_rival, std::string name) { return ask(by_rival ? rivals : manager, std::move(name)); }
+  Awaitable<void> ask(TaskManager& asking, std::string name) {
+    group->spawn(note(asking, std::move(name)));
     co_await pause(milliseconds(10));
   }
-  Awaitable<void> note(bool by_rival, std::string name) {
-    TaskManager& asking = by_rival ? rivals : manager;
+  Awaitable<void> note(TaskManager& asking, std::string name) {
     const Answer answer = co_await asking.submit(peer(), asking.make_task(name));
     ends.push_back(name + (answer.result.error ? " " + answer.result.error->code : ""));
   }
@@ -288,6 +288,29 @@ TEST_P(Crowd, ARequesterAloneMayHaveTheWholeQueueAndANewcomerGetsHalfOfIt) {
     EXPECT_EQ(provider->waiting(), 4U);
     co_await group->join();
     EXPECT_EQ(std::vector<std::string>(ends.end() - 5, ends.end()), (std::vector<std::string>{"a0", "a1", "a2", "b0", "b1"}));
+  });
+}
+
+TEST_P(Crowd, AHostWithManyKeysHasNoMoreThanOneWithASingleKey) {
+  crowd({2, 4}, [&]() -> Awaitable<void> {
+    std::vector<std::unique_ptr<Agent>> keys;
+    std::vector<std::unique_ptr<TaskManager>> managers;
+    for (int i = 0; i < 7; ++i) {
+      keys.push_back(std::make_unique<Agent>(rival.host.environment(), KeyPair::generate(network.random()), looking({GetParam()})));
+      managers.push_back(std::make_unique<TaskManager>(*keys.back()));
+      keys.back()->start();
+      co_await keys.back()->connect(provider_host.agent.addresses());
+      co_await ask(*managers.back(), "b" + std::to_string(i));  // two run, four wait, and the last one is too many
+    }
+    EXPECT_EQ(ends, std::vector<std::string>{"b6 busy"});
+    co_await ask(false, "a0");
+    co_await ask(false, "a1");
+    co_await ask(false, "a2");
+    EXPECT_EQ(ends, (std::vector<std::string>{"b6 busy", "b5 busy", "b4 busy", "a2 busy"}));
+    co_await group->join();
+    // The first two slots that become free are for whose host has none.
+    EXPECT_EQ(std::vector<std::string>(ends.begin() + 4, ends.end()), (std::vector<std::string>{"b0", "b1", "a0", "b2", "a1", "b3"}));
+    for (const auto& key : keys) co_await key->stop();
   });
 }
 

@@ -1,0 +1,122 @@
+#pragma once
+// The slots of an executor and the queue before them. Both go to whoever has fewest: by host first, since PeerIds cost nothing, and among
+// those of one host by requester.
+
+#include "identity/identity.hpp"
+
+#include <algorithm>
+#include <compare>
+#include <cstddef>
+#include <list>
+#include <map>
+#include <string>
+#include <utility>
+
+namespace p2p {
+
+/// Whom a task is for.
+struct Party {
+  std::string host;  ///< scarce_part() of the IP address that it comes from
+  PeerId requester;
+
+  friend bool operator==(const Party&, const Party&) = default;
+  friend std::strong_ordering operator<=>(const Party&, const Party&) = default;
+};
+
+/// How many slots and places there are is up to who uses it. A guest has a `party`, and a `has_slot` that is set here; it outlives its
+/// place.
+template <class Guest>
+class Places {
+ public:
+  std::size_t running() const noexcept { return running_; }
+  /// In the order in which they came.
+  const std::list<Guest*>& waiting() const noexcept { return waiting_; }
+
+  /// At the end of the queue.
+  void enter(Guest& guest) {
+    waiting_.push_back(&guest);
+    ++hosts_[guest.party.host].waiting;
+    ++parties_[guest.party].waiting;
+  }
+
+  /// Who has to leave a full queue for a newcomer: the last of those who have most there, if that is more than the newcomer has then. Null
+  /// if there is nobody.
+  Guest* gives_way_to(const Party& newcomer) const {
+    const auto [of_host, own] = count(newcomer, &Count::waiting);
+    Guest* found = nullptr;
+    Of most;
+    for (auto place = waiting_.rbegin(); place != waiting_.rend(); ++place) {
+      const Party& party = (*place)->party;
+      const Of has = count(party, &Count::waiting);
+      const bool is_more = party.host == newcomer.host ? has.second > own + 1 : has.first > of_host + 1;
+      if (!is_more || (found != nullptr && has <= most)) continue;
+      found = *place;
+      most = has;
+    }
+    return found;
+  }
+
+  /// Gives a slot to the first of those who have fewest. Null when nobody waits.
+  Guest* seat() {
+    const auto fewer = [this](const Guest* a, const Guest* b) {
+      return count(a->party, &Count::running) < count(b->party, &Count::running);
+    };
+    const auto next = parties_.size() > 1 ? std::min_element(waiting_.begin(), waiting_.end(), fewer) : waiting_.begin();
+    if (next == waiting_.end()) return nullptr;
+    Guest* const guest = *next;
+    waiting_.erase(next);
+    ++running_;
+    guest->has_slot = true;
+    for (Count* const of : {&hosts_.at(guest->party.host), &parties_.at(guest->party)}) {
+      --of->waiting;
+      ++of->running;
+    }
+    return guest;
+  }
+
+  /// Gives back the guest's slot, or its place in the queue. False when it has neither.
+  bool leave(Guest& guest) {
+    if (guest.has_slot) {
+      guest.has_slot = false;
+      --running_;
+      take(guest.party, &Count::running);
+      return true;
+    }
+    const auto place = std::find(waiting_.begin(), waiting_.end(), &guest);
+    if (place == waiting_.end()) return false;
+    waiting_.erase(place);
+    take(guest.party, &Count::waiting);
+    return true;
+  }
+
+ private:
+  struct Count {
+    std::size_t waiting = 0;
+    std::size_t running = 0;
+  };
+  using Of = std::pair<std::size_t, std::size_t>;  // a host, and a party
+
+  Of count(const Party& party, std::size_t Count::*what) const { return {count(hosts_, party.host, what), count(parties_, party, what)}; }
+  template <class Counts>
+  static std::size_t count(const Counts& counts, const typename Counts::key_type& of, std::size_t Count::*what) {
+    const auto found = counts.find(of);
+    return found == counts.end() ? 0 : found->second.*what;
+  }
+  void take(const Party& party, std::size_t Count::*what) {
+    take(hosts_, party.host, what);
+    take(parties_, party, what);
+  }
+  template <class Counts>
+  static void take(Counts& counts, const typename Counts::key_type& of, std::size_t Count::*what) {
+    const auto found = counts.find(of);
+    --(found->second.*what);
+    if (found->second.waiting + found->second.running == 0) counts.erase(found);
+  }
+
+  std::list<Guest*> waiting_;
+  std::map<std::string, Count> hosts_;
+  std::map<Party, Count> parties_;
+  std::size_t running_ = 0;
+};
+
+}  // namespace p2p
