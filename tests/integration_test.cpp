@@ -145,9 +145,15 @@ TEST(Program, HoldsConnectionsUntilItsInputEnds) {
                   "--hold", "3", "--total", "20", "--concurrency", "4", provider.address},
                  on_loopback);
   EXPECT_EQ(holder.line(), "{\"event\":\"held\",\"n\":3}");
+  struct Input {
+    pid_t writer;
+    void end() { kill(std::exchange(writer, 0), SIGKILL); }
+    ~Input() {
+      if (writer != 0) end();
+    }
+  } input{std::stoi(content_of(file))};
   EXPECT_EQ(parsed(holder.line()).at("task_conc").at("latency_ms").at("n").to_number<int>(), 16);
   std::set<std::string> there;
-  std::string gone;
   const auto take = [&](const std::string& line) {
     const json::object event = parsed(line);
     if (text_of(event, "event") == "connected") there.insert(text_of(event, "peer"));
@@ -161,7 +167,7 @@ TEST(Program, HoldsConnectionsUntilItsInputEnds) {
     ended += text_of(parsed(line), "event") == "disconnected";
   }
   EXPECT_EQ(there.size(), 3U);
-  kill(std::stoi(content_of(file)), SIGKILL);
+  input.end();
   EXPECT_EQ(holder.wait(), 0) << holder.errors;
   while (!there.empty()) {
     const std::string line = provider.process.line();

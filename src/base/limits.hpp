@@ -54,7 +54,8 @@ inline constexpr std::size_t pending_handshakes_address = 128;  // inbound, from
 inline constexpr milliseconds accept_pause{100};                // when no connection can be accepted, for want of descriptors
 inline constexpr milliseconds handshake_pace{2};                // between two that one address begins while others are here
 inline constexpr int handshake_burst = 32;                      // that such an address begins at once
-inline constexpr std::size_t connections = 256;                 // inbound and outbound, in all, unless told otherwise
+inline constexpr int handshake_dear = 4;         // how many one counts for that fails, or whose proof of identity takes long to check
+inline constexpr std::size_t connections = 256;  // inbound and outbound, in all, unless told otherwise
 inline constexpr std::size_t connections_address = 128;  // inbound, from one address, unless told otherwise: leaves places for others
 inline constexpr seconds dial{5};                        // TCP connect to one address
 inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried

@@ -36,6 +36,8 @@ void Admission::Guest::connected() {
   admission_->leave(handshake_);
 }
 
+void Admission::Guest::was_dear() { address_->second.paced += (limits::handshake_dear - 1) * limits::handshake_pace; }
+
 Admission::Guest Admission::receive(const std::string& ip, ByteStream& channel, Time now) {
   // Whoever has gone is remembered for as long as its pace counts.
   std::erase_if(addresses_, [now](const auto& entry) { return entry.second.guests == 0 && entry.second.paced <= now; });

@@ -50,6 +50,8 @@ class Admission {
 
     /// Its handshake is over, and it is a connection.
     void connected();
+    /// Its handshake cost more than usual, and counts for limits::handshake_dear of them.
+    void was_dear();
     /// Connections from its address.
     std::size_t connections() const noexcept { return address_->second.connections; }
     bool is_inbound() const noexcept { return admission_ != nullptr; }

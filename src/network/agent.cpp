@@ -181,6 +181,7 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
     problem = message_of(error);
   }
   if (stopping_) co_return;
+  if (!problem.empty() || upgraded->secure.remote->key().type() != PublicKey::Type::ed25519) guest.was_dear();
   if (!problem.empty()) {
     environment_.log.write(Logger::Level::info, "no connection from " + from.text() + ": " + problem);
     co_return;

@@ -5,7 +5,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cassert>
+#include <deque>
 #include <exception>
+#include <memory_resource>
 #include <new>
 #include <utility>
 
@@ -55,8 +57,7 @@ class ReadyQueue final : public boost::asio::execution_context::service {
   explicit ReadyQueue(boost::asio::execution_context& context) : service(context) {}
 
   void add(Suspended suspended, std::size_t others) {
-    const std::size_t before = next_ + std::min(others, waiting_.size() - next_);
-    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(before), std::move(suspended));
+    waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(std::min(others, waiting_.size())), std::move(suspended));
     schedule();
   }
 
@@ -64,8 +65,7 @@ class ReadyQueue final : public boost::asio::execution_context::service {
   static constexpr std::size_t most_in_a_turn = 256;  // the sockets get theirs in between
 
   void shutdown() override {
-    waiting_.clear();
-    next_ = 0;
+    const auto gone = std::move(waiting_);  // whose ends may wake others
   }
 
   void schedule() {
@@ -75,24 +75,20 @@ class ReadyQueue final : public boost::asio::execution_context::service {
         ReadyQueue& queue;
         ~Turn() {  // also when a coroutine throws out of the loop
           queue.scheduled_ = false;
-          queue.waiting_.erase(queue.waiting_.begin(), queue.waiting_.begin() + static_cast<std::ptrdiff_t>(std::exchange(queue.next_, 0)));
-          if (!queue.waiting_.empty()) {
-            queue.schedule();
-          } else if (queue.waiting_.capacity() > most_in_a_turn) {
-            queue.waiting_ = std::vector<Suspended>();  // a crowd has gone
-          }
+          if (!queue.waiting_.empty()) queue.schedule();
         }
       } turn{*this};
-      while (next_ < most_in_a_turn && next_ < waiting_.size()) {
-        Suspended next = std::move(waiting_[next_++]);
+      for (std::size_t i = 0; i < most_in_a_turn && !waiting_.empty(); ++i) {
+        Suspended next = std::move(waiting_.front());
+        waiting_.pop_front();
         next.resume();
       }
     });
   }
 
   Loop loop_;
-  std::vector<Suspended> waiting_;  // a deque would allocate again and again while one comes and one goes
-  std::size_t next_ = 0;            // those before it have gone on in this turn
+  std::pmr::unsynchronized_pool_resource memory_;  // keeps what a deque gives back and takes again as one comes and one goes
+  std::pmr::deque<Suspended> waiting_{&memory_};
   bool scheduled_ = false;
 };
 

@@ -24,7 +24,7 @@ class MemoryBudget {
   friend class MemoryAccount;
   void change(std::size_t before, std::size_t after) {
     held_ += after - before;
-    if (after > before && is_exceeded()) exceeded.notify();
+    if (after > before && is_exceeded()) exceeded.notify_behind(0);
   }
 
   const std::size_t most_;

@@ -1,6 +1,7 @@
 #include "network/protocol.hpp"
 
 #include "base/coding.hpp"
+#include "base/limits.hpp"
 
 #include <algorithm>
 #include <array>
@@ -43,12 +44,16 @@ Awaitable<std::optional<Bytes>> read_frame(Stream& stream, std::size_t limit) {
 }
 
 Awaitable<void> write_frame(Stream& stream, ByteView message) {
+  const MemoryCharge memory = stream.charge(message.size());
   Bytes framed;
-  framed.reserve(max_uvarint_size + message.size());
+  framed.reserve(max_uvarint_size + (message.size() <= limits::noise_write ? message.size() : 0));
   put_uvarint(framed, message.size());
-  append(framed, message);
-  const MemoryCharge memory = stream.charge(framed.size());
-  co_await stream.write(framed);
+  if (message.size() <= limits::noise_write) {
+    append(framed, message);
+    co_return co_await stream.write(framed);
+  }
+  co_await stream.write(framed);  // what leaves in pieces anyway is not copied first
+  co_await stream.write(message);
 }
 
 }  // namespace p2p

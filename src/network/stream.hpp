@@ -59,7 +59,7 @@ class Stream {
   bool ended() const noexcept;
   /// Where its connection goes to; nothing when that has ended.
   std::optional<Multiaddr> remote_address() const;
-  /// What the peer's host has few of (Connection::host()); empty when the connection has ended.
+  /// What the peer's host has few of (Connection::host()); empty when the stream has ended.
   std::string host() const;
   Clock& clock() const noexcept;
 

@@ -101,13 +101,13 @@ Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& 
       listener.told_states = states_;
     } else if (streamed && listener.told_bytes < output.size()) {
       update.text = cut_text(std::string_view(output).substr(listener.told_bytes), limits::update_text);
-    } else if (result.empty()) {
+    } else if (!result) {
       co_await listener.changed.wait();
       continue;
     }
     const Timer timer = stream.deadline(limits::message_wait, "the requester does not take what it asked for");
     if (!update.state && !update.text) {
-      co_await write_frame(stream, result);
+      co_await write_frame(stream, *result);
       co_return;
     }
     update.task_id = task_id;

@@ -39,8 +39,8 @@ class TaskCourse {
   std::string state;
   std::optional<std::uint64_t> position;
   std::string output;
-  Bytes result;     ///< envelope, once it is there
-  Event delivered;  ///< notified when is_delivered() may have become true
+  std::shared_ptr<const Bytes> result;  ///< envelope; null until it is there
+  Event delivered;                      ///< notified when is_delivered() may have become true
 
  private:
   struct Listener;

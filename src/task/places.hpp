@@ -1,15 +1,17 @@
 #pragma once
-// The slots of an executor and the queue before them. Both go to whoever has fewest: by host first, since PeerIds cost nothing, and among
-// those of one host by requester.
+// The slots of an executor and the queue before them. Both go to whoever has fewest, and of those, a slot to whoever waits longest for one:
+// by host first, since PeerIds cost nothing, and among those of one host by requester.
 
 #include "identity/identity.hpp"
 
 #include <algorithm>
 #include <compare>
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 
 namespace p2p {
@@ -42,12 +44,13 @@ class Places {
   /// Who has to leave a full queue for a newcomer: the last of those who have most there, if that is more than the newcomer has then. Null
   /// if there is nobody.
   Guest* gives_way_to(const Party& newcomer) const {
-    const auto [of_host, own] = count(newcomer, &Count::waiting);
+    const std::size_t of_host = count(hosts_, newcomer.host).waiting;
+    const std::size_t own = count(parties_, newcomer).waiting;
     Guest* found = nullptr;
-    Of most;
+    std::pair<std::size_t, std::size_t> most;
     for (auto place = waiting_.rbegin(); place != waiting_.rend(); ++place) {
       const Party& party = (*place)->party;
-      const Of has = count(party, &Count::waiting);
+      const std::pair has(hosts_.at(party.host).waiting, parties_.at(party).waiting);
       const bool is_more = party.host == newcomer.host ? has.second > own + 1 : has.first > of_host + 1;
       if (!is_more || (found != nullptr && has <= most)) continue;
       found = *place;
@@ -56,20 +59,25 @@ class Places {
     return found;
   }
 
-  /// Gives a slot to the first of those who have fewest. Null when nobody waits.
+  /// Gives a slot to the first of those whose turn it is. Null when nobody waits.
   Guest* seat() {
-    const auto fewer = [this](const Guest* a, const Guest* b) {
-      return count(a->party, &Count::running) < count(b->party, &Count::running);
+    const auto turn = [this](const Guest* guest) {
+      const Count& host = hosts_.at(guest->party.host);
+      const Count& party = parties_.at(guest->party);
+      return std::tuple(host.running, host.seated, party.running, party.seated);
     };
-    const auto next = parties_.size() > 1 ? std::min_element(waiting_.begin(), waiting_.end(), fewer) : waiting_.begin();
+    const auto sooner = [&turn](const Guest* a, const Guest* b) { return turn(a) < turn(b); };
+    const auto next = parties_.size() > 1 ? std::min_element(waiting_.begin(), waiting_.end(), sooner) : waiting_.begin();
     if (next == waiting_.end()) return nullptr;
     Guest* const guest = *next;
     waiting_.erase(next);
     ++running_;
+    ++seated_;
     guest->has_slot = true;
     for (Count* const of : {&hosts_.at(guest->party.host), &parties_.at(guest->party)}) {
       --of->waiting;
       ++of->running;
+      of->seated = seated_;
     }
     return guest;
   }
@@ -93,14 +101,13 @@ class Places {
   struct Count {
     std::size_t waiting = 0;
     std::size_t running = 0;
+    std::uint64_t seated = 0;  // when it got a slot last
   };
-  using Of = std::pair<std::size_t, std::size_t>;  // a host, and a party
 
-  Of count(const Party& party, std::size_t Count::*what) const { return {count(hosts_, party.host, what), count(parties_, party, what)}; }
   template <class Counts>
-  static std::size_t count(const Counts& counts, const typename Counts::key_type& of, std::size_t Count::*what) {
+  static Count count(const Counts& counts, const typename Counts::key_type& of) {
     const auto found = counts.find(of);
-    return found == counts.end() ? 0 : found->second.*what;
+    return found == counts.end() ? Count() : found->second;
   }
   void take(const Party& party, std::size_t Count::*what) {
     take(hosts_, party.host, what);
@@ -117,6 +124,7 @@ class Places {
   std::map<std::string, Count> hosts_;
   std::map<Party, Count> parties_;
   std::size_t running_ = 0;
+  std::uint64_t seated_ = 0;  // how many were, so far
 };
 
 }  // namespace p2p

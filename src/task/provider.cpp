@@ -15,6 +15,12 @@ using std::chrono::milliseconds;
 
 milliseconds whole_ms(Duration duration) { return std::chrono::duration_cast<milliseconds>(duration); }
 
+constexpr std::uint64_t again_pause = 1000;  // ms, for whoever finds too many who want what was answered before
+
+TaskError no_memory(std::uint64_t retry_after_ms) {
+  return {"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms};
+}
+
 template <class Texts>
 std::string joined(const Texts& texts) {
   std::string list;
@@ -48,6 +54,33 @@ struct Provider::Lane {
   double average_run_ms = 1000;  // an assumption until a task has run
 };
 
+// What something that is for a task takes of the memory for tasks.
+class Provider::Held {
+ public:
+  Held(Provider& provider, std::string host) : provider_(provider), host_(std::move(host)) {}
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+  ~Held() {
+    const auto all = provider_.held_by_.find(host_);
+    if (all != provider_.held_by_.end() && (all->second -= bytes_) == 0) provider_.held_by_.erase(all);
+    provider_.held_ -= bytes_;
+  }
+
+  /// False when there is no room for them.
+  bool add(std::size_t bytes) {
+    if (!provider_.has_memory(host_, bytes)) return false;
+    bytes_ += bytes;
+    provider_.held_ += bytes;
+    provider_.held_by_[host_] += bytes;
+    return true;
+  }
+
+ private:
+  Provider& provider_;
+  const std::string host_;
+  std::size_t bytes_ = 0;
+};
+
 // A task from its arrival to its result.
 class Provider::Job final : public TaskCourse, public TaskRun {
  public:
@@ -59,6 +92,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
         received(provider.environment_.clock.now()),
         task_envelope(std::move(envelope)),
         turn(provider.environment_.clock, provider.environment_.loop),
+        held(provider, party.host),
         provider_(provider),
         task_(std::move(task)),
         output_limit_(provider.options_.max_output.value_or(lane_of_task.executor.output_limit())) {
@@ -66,19 +100,8 @@ class Provider::Job final : public TaskCourse, public TaskRun {
     outcome.recipient = party.requester.text();
     outcome.task_sha256 = std::move(sha256);
   }
-  ~Job() override {
-    const auto all = provider_.held_by_.find(party.host);
-    if (all != provider_.held_by_.end() && (all->second -= held_) == 0) provider_.held_by_.erase(all);
-    provider_.held_ -= held_;
-  }
-
   /// What it takes before it has run.
   std::size_t memory() const { return sizeof(Job) + task_envelope.size() + memory_of(task_.input); }
-  void hold(std::size_t bytes) {
-    held_ += bytes;
-    provider_.held_ += bytes;
-    provider_.held_by_[party.host] += bytes;
-  }
 
   const Task& task() const override { return task_; }
   const PeerId& requester() const override { return party.requester; }
@@ -95,8 +118,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
       fail(Errc::too_large, "the output is larger than this provider allows (" + std::to_string(output_limit_) + " bytes)");
     }
     const std::size_t taken = 2 * text.size();  // it stands in the result again
-    if (!provider_.has_memory(party.host, taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
-    hold(taken);
+    if (!held.add(taken)) fail(Errc::exhausted, "the memory that this provider has for tasks is used up");
     output += text;
     changed();
     while (!stop && !is_delivered()) co_await delivered.wait();
@@ -112,7 +134,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   }
   void joined() override { linger_.reset(); }
   void deserted(bool connection_lost) override {
-    if (!result.empty()) return;
+    if (result) return;
     if (connection_lost && task_.linger_ms > 0) {
       linger_ = environment().clock.schedule(environment().clock.now() + milliseconds(task_.linger_ms), [this] { abandon(); });
     } else {
@@ -135,6 +157,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   bool is_settled = false;       // nothing changes the result any more
   Timer deadline;
   TaskResult outcome;
+  Held held;
 
  private:
   // The same task again is run again from now on; unless it has run, and only its result is not out yet.
@@ -147,16 +170,31 @@ class Provider::Job final : public TaskCourse, public TaskRun {
   Provider& provider_;
   const Task task_;
   const std::size_t output_limit_;
-  std::size_t held_ = 0;
   std::function<void()> on_stop_;
   Timer linger_;
+};
+
+// A result that is remembered, for those who ask for it again at the same time.
+struct Provider::Again final : TaskCourse {
+  Again(Provider& provider, std::string key_of_task, std::string host, std::string id, bool stream)
+      : TaskCourse(provider.environment_.loop, std::move(id), stream),
+        held(provider, std::move(host)),
+        provider_(provider),
+        key_(std::move(key_of_task)) {}
+  ~Again() override { provider_.again_.erase(key_); }
+
+  Held held;
+
+ private:
+  Provider& provider_;
+  const std::string key_;
 };
 
 // A stream on which nobody waits for anything: its task has not come yet, or was refused, or has its result.
 class Provider::Idle {
  public:
-  Idle(Provider& provider, Stream& stream)
-      : provider_(provider), stream_(stream), party_(party_of(stream)), list_(&provider.idle_[party_]) {
+  Idle(Provider& provider, Stream& stream, Party party)
+      : provider_(provider), stream_(stream), party_(std::move(party)), list_(&provider.idle_[party_]) {
     place_ = list_->insert(list_->end(), this);
   }
   Idle(const Idle&) = delete;
@@ -272,12 +310,13 @@ bool Provider::end_idle_stream() {
 }
 
 Awaitable<void> Provider::serve_task(Stream& stream) {
-  const PeerId requester = stream.peer();
+  const Party party = party_of(stream);  // which a connection that ends meanwhile does not say any more
+  const PeerId& requester = party.requester;
   const bool admitted = may_ask(requester);
   Bytes envelope;
   Bytes payload;
   MemoryCharge memory = stream.charge(0);
-  std::optional<Idle> idle(std::in_place, *this, stream);
+  std::optional<Idle> idle(std::in_place, *this, stream, party);
   try {
     const Timer timer = stream.deadline(limits::task_wait, "no task came on the stream");
     std::optional<Bytes> frame = co_await read_frame(stream, admitted ? limits::task_frame : limits::stranger_task);
@@ -308,19 +347,20 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   } else {
     std::string key = key_of(requester, parsed.task_id);
     bool known = false;
+    const Time now = environment_.clock.now();
     if (const auto job = jobs_.find(key); job != jobs_.end()) {
       known = true;
       if (job->second->outcome.task_sha256 == sha256) course = job->second;
-      if (course && course->followers() >= limits::task_followers) {
-        course.reset();
-        why = TaskError{"busy", "too many streams follow this task already", retry_after_ms(job->second->lane)};
-      }
-    } else if (const ResultMemory::Kept* const kept = memory_.find(key, environment_.clock.now())) {
+    } else if (const ResultMemory::Kept* const kept = memory_.find(key, now)) {
       known = true;
       if (kept->task_sha256 == sha256) {
-        Bytes result = kept->envelope;  // it may be forgotten meanwhile
-        course = co_await course_again(parsed.task_id, parsed.task->stream, std::move(result));
+        course = course_again(key, party.host, *parsed.task, kept->envelope);
+        if (!course) why = no_memory(again_pause);
       }
+    }
+    if (course && course->followers() >= limits::task_followers) {
+      course.reset();
+      why = TaskError{"busy", "too many streams follow this task already", again_pause};
     }
     if (!course && !why) {
       Route route = this->route(*parsed.task, size);
@@ -331,7 +371,7 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
       } else if (known) {
         why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
       } else {
-        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), party_of(stream), *std::move(parsed.task), sha256,
+        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), party, *std::move(parsed.task), sha256,
                                          options_.receipts != nullptr ? std::move(envelope) : Bytes());
         why = enter(*job);
         if (!why) {
@@ -343,16 +383,13 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     }
   }
   envelope = Bytes();
-  memory.set(course && !course->result.empty() ? course->result.size() + course->output.size() : 0);
+  memory.set(0);
   if (course) {
-    const std::function<void()> told = [&] {
-      memory.set(0);
-      idle.emplace(*this, stream);
-    };
+    const std::function<void()> told = [&] { idle.emplace(*this, stream, party); };
     if (!co_await follow(environment_, agent_.identity(), stream, std::move(course), told)) ++refused_;
   } else {
     co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
-    idle.emplace(*this, stream);
+    idle.emplace(*this, stream, party);
     stream.close_write();
     const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
     if (!co_await ends_behind_task(environment_, stream)) ++refused_;
@@ -378,18 +415,33 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
   co_await write_frame(stream, co_await seal_on(environment_, agent_.identity(), MessageKind::result, result.to_json()));
 }
 
-Awaitable<std::shared_ptr<TaskCourse>> Provider::course_again(std::string task_id, bool stream, Bytes envelope) {
-  auto course = std::make_shared<TaskCourse>(environment_.loop, std::move(task_id), stream);
-  const std::function<void()> read = [&] {
-    course->output = parse_result(open_message(envelope).value().payload, {}).value().text.value_or("");
-  };
-  if (stream && envelope.size() >= limits::pool_threshold) {
+// Null when there is no memory for it.
+std::shared_ptr<TaskCourse> Provider::course_again(const std::string& key, std::string host, const Task& task,
+                                                   std::shared_ptr<const Bytes> envelope) {
+  if (const auto known = again_.find(key); known != again_.end()) return known->second.lock();
+  const auto course = std::make_shared<Again>(*this, key, std::move(host), task.task_id, task.stream);
+  if (task.stream) {
+    if (!course->held.add(envelope->size())) return nullptr;
+    group_.spawn(read_again(course, std::move(envelope)));
+  } else {
+    course->result = std::move(envelope);
+  }
+  again_.emplace(key, course);
+  return course;
+}
+
+// What was told in pieces is told in pieces again.
+Awaitable<void> Provider::read_again(std::shared_ptr<Again> course, std::shared_ptr<const Bytes> envelope) {
+  std::string text;
+  const std::function<void()> read = [&] { text = parse_result(open_message(*envelope).value().payload, {}).value().text.value_or(""); };
+  if (envelope->size() >= limits::pool_threshold) {
     co_await environment_.pool.run(read);
-  } else if (stream) {
+  } else {
     read();
   }
+  course->output = std::move(text);
   course->result = std::move(envelope);
-  co_return course;
+  course->changed();
 }
 
 Awaitable<void> Provider::serve_info(Stream stream) {
@@ -464,9 +516,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
   const std::size_t memory = job.memory();
-  if (!has_memory(job.party.host, memory)) {
-    return TaskError{"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms(lane)};
-  }
+  if (!has_memory(job.party.host, memory)) return no_memory(retry_after_ms(lane));
   if (lane.places.running() >= slots(lane) && lane.places.waiting().size() >= options_.queue) {
     Job* const displaced = lane.places.gives_way_to(job.party);
     if (displaced == nullptr) {
@@ -478,7 +528,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   lane.places.enter(job);
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
-  job.hold(memory);
+  job.held.add(memory);
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });
@@ -592,12 +642,12 @@ Awaitable<void> Provider::conclude(Job& job) {
     report(job.requester(), result, true);
     co_return;
   }
-  Bytes envelope = co_await seal(result);
+  std::shared_ptr<const Bytes> envelope = co_await seal(result);
   if (options_.receipts != nullptr && result.status != Status::rejected) {
     std::string problem;
     try {
       const ReceiptName name{environment_.clock.date(), job.requester(), job.task_id};
-      co_await options_.receipts->keep(name, make_receipt(job.task_envelope, envelope));
+      co_await options_.receipts->keep(name, make_receipt(job.task_envelope, *envelope));
     } catch (const boost::system::system_error& error) {
       problem = message_of(error);
     }
@@ -619,7 +669,7 @@ Awaitable<void> Provider::conclude(Job& job) {
   job.changed();
 }
 
-Awaitable<Bytes> Provider::seal(TaskResult& result) {
+Awaitable<std::shared_ptr<const Bytes>> Provider::seal(TaskResult& result) {
   result.timestamp = format_timestamp(environment_.clock.date());
   std::string payload = result.to_json();
   if (payload.size() + limits::envelope_margin > limits::task_frame) {
@@ -628,7 +678,8 @@ Awaitable<Bytes> Provider::seal(TaskResult& result) {
     result.error = TaskError{"output_too_large", "the output does not fit into a result", {}};
     payload = result.to_json();
   }
-  co_return co_await seal_on(environment_, agent_.identity(), MessageKind::result, std::move(payload));
+  Bytes envelope = co_await seal_on(environment_, agent_.identity(), MessageKind::result, std::move(payload));
+  co_return std::make_shared<const Bytes>(std::move(envelope));
 }
 
 void Provider::forget(const Job& job) {

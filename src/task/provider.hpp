@@ -73,7 +73,9 @@ class Provider {
  private:
   enum class Stop : std::uint8_t { lost, deadline, displaced, shutting_down };
   struct Lane;
+  class Held;
   class Job;
+  struct Again;
   class Idle;
   struct Route {
     Lane* lane = nullptr;
@@ -85,7 +87,9 @@ class Provider {
   bool end_idle_stream();
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
-  Awaitable<std::shared_ptr<TaskCourse>> course_again(std::string task_id, bool stream, Bytes envelope);
+  std::shared_ptr<TaskCourse> course_again(const std::string& key, std::string host, const Task& task,
+                                           std::shared_ptr<const Bytes> envelope);
+  Awaitable<void> read_again(std::shared_ptr<Again> course, std::shared_ptr<const Bytes> envelope);
 
   bool is_for_us(const Task& task) const;
   Route route(const Task& task, std::size_t size) const;
@@ -96,7 +100,7 @@ class Provider {
   Awaitable<void> run(std::shared_ptr<Job> job);
   void finish(Job& job);
   Awaitable<void> conclude(Job& job);
-  Awaitable<Bytes> seal(TaskResult& result);
+  Awaitable<std::shared_ptr<const Bytes>> seal(TaskResult& result);
   void forget(const Job& job);
   bool may_ask(const PeerId& peer) const { return !options_.may_ask || options_.may_ask(peer); }
   /// For tasks from this host, which never has more than half of it.
@@ -116,9 +120,10 @@ class Provider {
   std::map<std::string, std::shared_ptr<Job>> jobs_;  // by requester and task id: those that the same task again joins
   std::list<Job*> unfinished_;                        // these, and those that end because nobody wants them
   ResultMemory memory_;
-  std::uint64_t promised_ = 0;              // bytes of the receipts of what is not answered yet, at most
-  std::size_t serving_ = 0;                 // task streams that are open
-  std::map<Party, std::list<Idle*>> idle_;  // of these, in the order in which they came
+  std::map<std::string, std::weak_ptr<Again>> again_;  // of the results in it, those that are being told
+  std::uint64_t promised_ = 0;                         // bytes of the receipts of what is not answered yet, at most
+  std::size_t serving_ = 0;                            // task streams that are open
+  std::map<Party, std::list<Idle*>> idle_;             // of these, in the order in which they came
   std::uint64_t refused_ = 0;
   bool shutting_down_ = false;
   bool hurried_ = false;

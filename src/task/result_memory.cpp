@@ -10,10 +10,10 @@ const ResultMemory::Kept* ResultMemory::find(const std::string& key, Time now) {
 
 void ResultMemory::add(std::string key, Kept kept, Time now) {
   if (const auto found = by_key_.find(key); found != by_key_.end()) forget(found->second);
-  if (kept.envelope.size() > bounds_.bytes || bounds_.results == 0) return;
+  if (kept.envelope->size() > bounds_.bytes || bounds_.results == 0) return;
   forget_old(now);
-  while (by_age_.size() >= bounds_.results || bytes_ + kept.envelope.size() > bounds_.bytes) forget(by_age_.begin());
-  const std::size_t size = kept.envelope.size();
+  while (by_age_.size() >= bounds_.results || bytes_ + kept.envelope->size() > bounds_.bytes) forget(by_age_.begin());
+  const std::size_t size = kept.envelope->size();
   std::list<Entry> entry;  // of its own until it is found by its key
   entry.push_back({std::move(key), std::move(kept), now});
   by_key_.emplace(entry.front().key, entry.begin());
@@ -22,7 +22,7 @@ void ResultMemory::add(std::string key, Kept kept, Time now) {
 }
 
 void ResultMemory::forget(std::list<Entry>::iterator entry) {
-  bytes_ -= entry->kept.envelope.size();
+  bytes_ -= entry->kept.envelope->size();
   by_key_.erase(entry->key);
   by_age_.erase(entry);
 }

@@ -7,6 +7,7 @@
 
 #include <list>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -21,7 +22,7 @@ class ResultMemory {
   };
   struct Kept {
     std::string task_sha256;
-    Bytes envelope;  ///< of the result
+    std::shared_ptr<const Bytes> envelope;  ///< of the result
   };
 
   explicit ResultMemory(Bounds bounds) : bounds_(bounds) {}

@@ -3,10 +3,12 @@
 #include "base/limits.hpp"
 #include "base/coding.hpp"
 #include "network/agent.hpp"
+#include "network/protocol.hpp"
 #include "network/system.hpp"
 #include "support/heap.hpp"
 #include "support/program.hpp"
 #include "support/temporary.hpp"
+#include "task/manager.hpp"
 #include "task/message.hpp"
 
 #include <unistd.h>
@@ -173,6 +175,70 @@ TEST(Limits, OfMemoryHoldWhateverPeersSend) {
       EXPECT_EQ(serving.process.wait(), 0);
       EXPECT_NE(serving.process.errors.find("memory"), std::string::npos) << serving.process.errors;
     }
+  }
+}
+
+/// Four connections of one requester ask for the result of a task that is done, each on 250 streams, and read nothing. Returns what
+/// somebody else's task ends with meanwhile.
+Ended ask_again_and_again(const Serving& serving, bool streamed) {
+  System system;
+  crypto::Key seed{};
+  system.random().fill(seed);
+  const KeyPair keys(seed);
+  AgentOptions options;
+  options.mdns = false;
+  std::vector<std::unique_ptr<Agent>> agents;
+  for (int i = 0; i < 4; ++i) agents.push_back(std::make_unique<Agent>(system.environment(), KeyPair(seed), options));
+  Ended meanwhile{};
+  const auto attack = [&]() -> Awaitable<void> {
+    const std::vector<Multiaddr> addresses(1, first_address(serving));
+    for (const auto& agent : agents) {
+      agent->start();
+      co_await agent->connect(addresses);
+    }
+    const PeerId provider = PeerId::from_text(serving.peer).value();
+    Task task = TaskManager(*agents.front()).make_task("x");
+    task.stream = streamed;
+    const Bytes envelope = seal_message(keys, MessageKind::task, task.to_json());
+    Stream first = co_await agents.front()->open_stream(provider, std::string(task_protocol));
+    co_await write_frame(first, envelope);
+    first.close_write();
+    while (co_await read_frame(first, limits::task_frame)) {
+    }
+    std::vector<Stream> streams;
+    try {
+      for (int i = 0; i < 250; ++i) {
+        for (const auto& agent : agents) {
+          streams.push_back(agent->open_stream_lazily(provider, std::string(task_protocol)));
+          co_await write_frame(streams.back(), envelope);
+        }
+      }
+      for (const auto& agent : agents) co_await agent->ping(provider);
+    } catch (const boost::system::system_error&) {
+      // the provider ended a connection
+    }
+    EXPECT_GE(streams.size(), 500U);
+    meanwhile = run({"run", "--peer", serving.address, "--model", "flood", "y"});
+    streams.clear();
+    for (const auto& agent : agents) co_await agent->stop();
+  };
+  system.run(attack());
+  return meanwhile;
+}
+
+TEST(Limits, OfMemoryHoldWhateverResultsAreAskedForAgain) {
+  if (__sanitizer_get_current_allocated_bytes != nullptr) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  constexpr std::size_t limit = limits::memory_least;
+  for (const bool streamed : {false, true}) {
+    Serving serving({"--max-memory", std::to_string(limit >> 20) + "M", "--listen", on_127, "--allow-any", "--as", "flood", "--", "sh",
+                     "-c", "head -c 2000000 /dev/zero | tr '\\0' x"});
+    if (peak_memory(serving.process.pid()) == 0) GTEST_SKIP() << "nobody says here how much memory a process has had";
+    const Ended meanwhile = ask_again_and_again(serving, streamed);
+    EXPECT_EQ(meanwhile.exit, 0) << meanwhile.errors;
+    EXPECT_EQ(meanwhile.output.size(), 2'000'001U);
+    EXPECT_LE(peak_memory(serving.process.pid()), limit) << (streamed ? "streamed" : "at once");
+    serving.process.signal(SIGTERM);
+    EXPECT_EQ(serving.process.wait(), 0) << serving.process.errors;
   }
 }
 

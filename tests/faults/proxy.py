@@ -210,7 +210,7 @@ async def named(provider, **faults):
 
 async def two_round_trips(provider, muxer):
     """A first task takes two behind TCP's own, when each piece comes so late that nothing but an answer is waited for."""
-    proxy = Proxy(provider.port, late=0.25)
+    proxy = Proxy(provider.port, late=0.5)
     try:
         code, last, _ = await ask(provider, proxy, "--muxer", muxer)
         check(code == 0, f"it ended with {code}: {last.get('message')}")

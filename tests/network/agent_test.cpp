@@ -269,6 +269,36 @@ TEST(Admission, CountsWhatAHostHasFewOf) {
   EXPECT_NE(scarce_part("2001:db8::1"), scarce_part("fe80::1"));
 }
 
+class NoChannel final : public ByteStream {
+ public:
+  Awaitable<void> connect(Duration) override { co_return; }
+  Awaitable<void> wait_readable() override { co_return; }
+  Awaitable<std::size_t> read_some(ByteSpan) override { co_return 0; }
+  Awaitable<void> write(ByteView) override { co_return; }
+  void close() noexcept override {}
+  const Multiaddr& remote_address() const override { return address_; }
+
+ private:
+  const Multiaddr address_ = Multiaddr::tcp("10.0.0.1", 1).value();
+};
+
+TEST(Admission, CountsADearHandshakeForSeveral) {
+  const Time now{std::chrono::hours(1)};
+  for (const bool dear : {false, true}) {
+    Admission admission;
+    NoChannel channel;
+    const Admission::Guest other = admission.receive("10.0.0.2", channel, now);
+    Time turn{};
+    for (int i = 0; i < limits::handshake_burst + 2; ++i) {
+      Admission::Guest guest = admission.receive("10.0.0.1", channel, now);
+      turn = admission.turn(guest, now);
+      if (dear) guest.was_dear();
+    }
+    const int counted = dear ? (limits::handshake_burst + 1) * limits::handshake_dear + 1 : limits::handshake_burst + 2;
+    EXPECT_EQ(turn - now, (counted - limits::handshake_burst) * limits::handshake_pace);
+  }
+}
+
 TEST(Agent, SaysWhyItCouldNotConnect) {
   SimNetwork network;
   SimAgent dialer(network, looking());
@@ -456,6 +486,34 @@ TEST(Agent, LearnsNoAddressFromAStrangersIdentify) {
     EXPECT_FALSE(dialled);
     listener->close();
     co_await group.join();
+  });
+}
+
+TEST(Agent, HearsNoMoreOfAnIdentifyThanItsLimits) {
+  SimNetwork network;
+  SimAgent agent(network, looking());
+  SimAgent liar(network, listening());
+  std::size_t in_a_message = 800;
+  liar.agent.handle(std::string(identify_protocol), [&](Stream stream) -> Awaitable<void> {
+    for (std::size_t message = 0; message <= limits::identify_messages; ++message) {
+      Identify lie;
+      for (std::size_t i = 0; i < in_a_message; ++i) {
+        lie.listen_addrs.push_back(Multiaddr::tcp("10.0.1." + std::to_string(i % 250), static_cast<std::uint16_t>(message + 1)).value());
+      }
+      co_await stream.write(lie.encode());
+    }
+    co_await stream.finish(seconds(1));
+  });
+  network.run({&agent, &liar}, [&]() -> Awaitable<void> {
+    const PeerId peer = (co_await agent.agent.connect(liar.agent.addresses()))->peer();
+    EXPECT_EQ((co_await agent.agent.identify(peer)).listen_addrs.size(), limits::identify_addresses);
+    EXPECT_GT(co_await agent.agent.ping(peer), Duration(0));
+    agent.agent.disconnect(peer);
+    in_a_message = 1000;  // more than 8 KiB
+    co_await agent.agent.connect(liar.agent.addresses());
+    const auto ask = [&]() -> Awaitable<void> { co_await agent.agent.identify(peer); };
+    EXPECT_EQ(co_await error_of(ask()), Errc::closed);
+    EXPECT_GT(co_await agent.agent.ping(peer), Duration(0));
   });
 }
 

@@ -250,19 +250,20 @@ TEST_F(Throng, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
 // Handshakes cost more than anything else that a stranger can ask for.
 class Churn : public Throng {
  protected:
-  /// Connects as fast as it can for a while, and counts how often it got through.
-  Awaitable<std::size_t> churn(SimAgent& attacker, SimAgent& listener, Duration time) {
+  /// Connects as fast as it can for a while, and counts how often it got through; or how often it met another peer than the one it wants.
+  Awaitable<std::size_t> churn(SimAgent& attacker, SimAgent& listener, Duration time, std::optional<PeerId> wanted = std::nullopt) {
     std::size_t through = 0;
     const Time end = network.clock().now() + time;
     TaskGroup group(network.loop());
     const auto one = [&]() -> Awaitable<void> {
       while (network.clock().now() < end) {
         const auto attempt = [&]() -> Awaitable<void> {
-          co_await attacker.agent.connect(listener.agent.addresses(), std::nullopt, end);
+          co_await attacker.agent.connect(listener.agent.addresses(), wanted, end);
           attacker.agent.disconnect(listener.agent.id());
           ++through;
         };
-        co_await error_of(attempt());
+        const Errc error = co_await error_of(attempt());
+        if (wanted && error == Errc::unverified) ++through;
       }
     };
     for (int i = 0; i < 16; ++i) group.spawn(one());
@@ -306,6 +307,18 @@ TEST_F(Churn, FromAnAddressThatIsAloneIsNotHeldUp) {
   SimAgent busy(network, looking());
   network.run({&listener, &busy},
               [&]() -> Awaitable<void> { EXPECT_GT(co_await churn(busy, listener, milliseconds(100)), 2 * most_in(milliseconds(100))); });
+}
+
+TEST_F(Churn, ThatFailsIsPacedMore) {
+  SimAgent listener(network, listening());
+  SimAgent attacker(network, looking());
+  SimAgent resident(network, looking());
+  network.run({&listener, &attacker, &resident}, [&]() -> Awaitable<void> {
+    co_await resident.agent.connect(listener.agent.addresses());
+    const std::size_t through = co_await churn(attacker, listener, seconds(1), resident.agent.id());
+    EXPECT_LE(through, most_in(seconds(1)) / limits::handshake_dear + 16);  // attempts at once
+    EXPECT_GE(through, most_in(seconds(1)) / limits::handshake_dear / 4);
+  });
 }
 
 const std::string endless_protocol = "/test/endless/1.0.0";

@@ -126,6 +126,7 @@ const std::vector<Case> yamux_cases{
      }(),
      "does not read them"},
     {"PingsByTheThousand", yamux_protocol, repeated(yamux(ping_frame, syn, 0, 7), 5000), ""},
+    {"PingsByTheHundredThousandUnread", yamux_protocol, repeated(yamux(ping_frame, syn, 0, 7), 100'000), "does not read them"},
     {"PongsThatNobodyAskedFor", yamux_protocol, repeated(yamux(ping_frame, ack, 0, 7), 5000), ""},
 };
 

@@ -81,6 +81,47 @@ TEST_P(Again, AFinishedTaskGetsItsResultByteForByteWithoutRunning) {
   });
 }
 
+TEST_P(Again, AFinishedTaskIsRememberedWhateverBecomesOfTheDate) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task());
+    const Heard first = co_await ask(envelope);
+    for (const std::chrono::hours jump : {std::chrono::hours(-24), std::chrono::hours(366 * 24), std::chrono::hours(-2 * 366 * 24)}) {
+      network.set_date(jump);
+      const Heard again = co_await ask(envelope);
+      EXPECT_EQ(again.result, first.result);
+    }
+    EXPECT_EQ(events.size(), 1U);
+    co_await pause(limits::results_kept_for);
+    co_await ask(envelope);
+    EXPECT_EQ(events.size(), 2U);
+  });
+}
+
+TEST_P(Again, AResultThatManyAskForIsReadOnceAndForSoManyOnly) {
+  serve();
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task(std::string(2 * limits::pool_threshold, 'x'), true));
+    const Heard first = co_await ask(envelope);
+    std::vector<Heard> heard(limits::task_followers + 1);
+    TaskGroup asking(network.loop());
+    const auto one = [&](Heard& into) -> Awaitable<void> { into = co_await ask(envelope); };
+    for (Heard& into : heard) asking.spawn(one(into));
+    co_await asking.join();
+    std::size_t busy = 0;
+    for (const Heard& again : heard) {
+      if (again.result == first.result) {
+        EXPECT_EQ(again.text, first.text);
+      } else {
+        EXPECT_EQ(result_of(again).error->code, "busy");
+        ++busy;
+      }
+    }
+    EXPECT_LE(busy, 1U);
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
 TEST_P(Again, WhoLeavesWhileARememberedResultIsSentLeavesItForOthers) {
   serve();
   with_connection([&]() -> Awaitable<void> {
@@ -447,26 +488,28 @@ TEST_P(Again, RetriesEndWithTheTimeOfTheTask) {
   });
 }
 
+std::shared_ptr<const Bytes> shared(Bytes bytes) { return std::make_shared<const Bytes>(std::move(bytes)); }
+
 TEST(ResultMemory, IsBoundedInNumberBytesAndAge) {
   ResultMemory memory({2, 10, seconds(10)});
   const Time start{};
-  memory.add("a", {"hash a", Bytes(4)}, start);
-  memory.add("b", {"hash b", Bytes(4)}, start + seconds(1));
+  memory.add("a", {"hash a", shared(Bytes(4))}, start);
+  memory.add("b", {"hash b", shared(Bytes(4))}, start + seconds(1));
   EXPECT_EQ(memory.find("a", start + seconds(1))->task_sha256, "hash a");
-  memory.add("c", {"hash c", Bytes(2)}, start + seconds(2));  // one too many
+  memory.add("c", {"hash c", shared(Bytes(2))}, start + seconds(2));  // one too many
   EXPECT_EQ(memory.find("a", start + seconds(2)), nullptr);
   EXPECT_NE(memory.find("b", start + seconds(2)), nullptr);
-  memory.add("d", {"hash d", Bytes(9)}, start + seconds(3));  // too many bytes
+  memory.add("d", {"hash d", shared(Bytes(9))}, start + seconds(3));  // too many bytes
   EXPECT_EQ(memory.find("b", start + seconds(3)), nullptr);
   EXPECT_EQ(memory.find("c", start + seconds(3)), nullptr);
   EXPECT_EQ(memory.bytes(), 9U);
-  memory.add("e", {"hash e", Bytes(11)}, start + seconds(3));  // never fits, and drives nothing out
+  memory.add("e", {"hash e", shared(Bytes(11))}, start + seconds(3));  // never fits, and drives nothing out
   EXPECT_EQ(memory.find("e", start + seconds(3)), nullptr);
   EXPECT_NE(memory.find("d", start + seconds(12)), nullptr);
   EXPECT_EQ(memory.find("d", start + seconds(13)), nullptr);
   EXPECT_EQ(memory.bytes(), 0U);
-  memory.add("f", {"one", Bytes(10)}, start + seconds(20));
-  memory.add("f", {"two", Bytes(1)}, start + seconds(21));
+  memory.add("f", {"one", shared(Bytes(10))}, start + seconds(20));
+  memory.add("f", {"two", shared(Bytes(1))}, start + seconds(21));
   EXPECT_EQ(memory.find("f", start + seconds(21))->task_sha256, "two");
   EXPECT_EQ(memory.bytes(), 1U);
   EXPECT_EQ(memory.size(), 1U);

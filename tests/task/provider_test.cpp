@@ -349,6 +349,11 @@ TEST_P(Tasks, AreRejectedWithTheRightCode) {
     EXPECT_EQ(co_await code_of("{"), "invalid_task");
     EXPECT_EQ(rejected_id, nil_task_id);
     EXPECT_EQ(co_await code_of("[]"), "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a","x":)" + std::string(33, '[') + std::string(33, ']') + "}")),
+              "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a","prompt":"b"})")), "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a","temperature":1e999})")), "invalid_task");
+    EXPECT_EQ(co_await code_of(payload("inference", "{\"prompt\":\"\xff\"}")), "invalid_task");
     EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a"})", R"(,"timeout_ms":3e4)")), "invalid_task");
     EXPECT_EQ(co_await code_of(payload("inference", R"({"prompt":"a"})", R"(,"recipient":")" + requester.agent.id().text() + "\"")),
               "wrong_recipient");
@@ -378,6 +383,10 @@ TEST_P(Tasks, ThatDoNotVerifyAreResetAndNeverAnswered) {
     EXPECT_EQ(provider->refused(), 5U);
     EXPECT_TRUE(events.empty());
     EXPECT_EQ(co_await error_of(task()), std::nullopt);
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_FALSE(co_await exchange(answer.result_envelope));  // what it said itself
+    EXPECT_FALSE(co_await exchange(seal_message(provider_host.agent.identity(), MessageKind::task, payload)));
+    EXPECT_EQ(provider->refused(), 7U);
   });
 }
 
@@ -588,14 +597,19 @@ class Liar : public Tasks {
 
   /// What the requester makes of it.
   std::optional<Errc> judge(Answering answering, bool stream = false) {
+    return judge_answer_to(
+        [this, answering](const Bytes& envelope) {
+          const Bytes payload = open_message(envelope, key_of(requester.agent.id())).value().payload;
+          return answering(*parse_task(payload).task, task_hash(payload), provider_host.agent.identity());
+        },
+        stream);
+  }
+  std::optional<Errc> judge_answer_to(std::function<std::vector<Bytes>(const Bytes& envelope)> answering, bool stream = false) {
     std::optional<Errc> verdict;
-    provider_host.agent.handle(std::string(task_protocol), [this, answering](Stream incoming) -> Awaitable<void> {
+    provider_host.agent.handle(std::string(task_protocol), [answering](Stream incoming) -> Awaitable<void> {
       Stream served = std::move(incoming);
       const std::optional<Bytes> envelope = co_await read_frame(served, limits::task_frame);
-      const Bytes payload = open_message(*envelope, key_of(requester.agent.id())).value().payload;
-      for (const Bytes& frame : answering(*parse_task(payload).task, task_hash(payload), provider_host.agent.identity())) {
-        co_await write_frame(served, frame);
-      }
+      for (const Bytes& frame : answering(*envelope)) co_await write_frame(served, frame);
       co_await served.finish(seconds(5));
     });
     with_connection([&]() -> Awaitable<void> { verdict = co_await error_of(task("hi", stream), &message); });
@@ -686,6 +700,10 @@ TEST_P(Liar, WhoTellsStatesWithoutEndIsRefused) {
                 true),
             Errc::unverified);
   EXPECT_NE(message.find("without end"), std::string::npos) << message;
+}
+
+TEST_P(Liar, WhoReflectsOurTaskIsRefused) {
+  EXPECT_EQ(judge_answer_to([](const Bytes& envelope) { return std::vector<Bytes>{envelope}; }, true), Errc::unverified) << message;
 }
 
 TEST_P(Liar, AboutTheHashIsRefused) {
