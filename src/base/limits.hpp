@@ -1,6 +1,6 @@
 #pragma once
-// Every bound on what a peer, a file or the network can make us hold, wait for or count, in one place. A test accompanies each: accepted at
-// the limit, refused one beyond.
+// Every bound on what a peer, a file or the network can make us hold, wait for or count, in one place. Tests hold them, most by what
+// comes of them: accepted at the limit, refused one beyond.
 
 #include <algorithm>
 #include <chrono>

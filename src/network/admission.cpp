@@ -6,6 +6,12 @@
 #include <boost/asio/ip/address_v6.hpp>
 
 namespace p2p {
+namespace {
+
+constexpr auto burst = limits::handshake_burst * limits::handshake_pace;
+constexpr auto longest = limits::pending_handshakes_address * limits::handshake_pace;  // that anybody waits, unless handshakes are dear
+
+}  // namespace
 
 std::string host_of(const Multiaddr& address) {
   const Result<TcpAddress> tcp = tcp_address(address);
@@ -36,7 +42,11 @@ void Admission::Guest::connected() {
   admission_->leave(handshake_);
 }
 
-void Admission::Guest::was_dear() { address_->second.paced += (limits::handshake_dear - 1) * limits::handshake_pace; }
+void Admission::Guest::was_dear(Time now) {
+  Time& paced = address_->second.paced;
+  paced = std::max(
+      paced, std::min<Time>(paced + (limits::handshake_dear - 1) * limits::handshake_pace, now + burst + limits::handshake_dear * longest));
+}
 
 Admission::Guest Admission::receive(const std::string& ip, ByteStream& channel, Time now) {
   // Whoever has gone is remembered for as long as its pace counts.
@@ -53,10 +63,8 @@ Admission::Guest Admission::receive(const std::string& ip, ByteStream& channel, 
 }
 
 Time Admission::turn(const Guest& guest, Time now) {
-  constexpr auto burst = limits::handshake_burst * limits::handshake_pace;
-  constexpr auto longest = limits::pending_handshakes_address * limits::handshake_pace;
   Time& paced = guest.address_->second.paced;
-  paced = std::min<Time>(std::max(paced, now) + limits::handshake_pace, now + burst + longest);
+  paced = std::max(paced, std::min<Time>(std::max(paced, now) + limits::handshake_pace, now + burst + longest));
   const bool alone = addresses_.size() == 1;
   return alone ? now : std::max<Time>(now, paced - burst);
 }

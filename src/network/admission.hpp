@@ -51,7 +51,7 @@ class Admission {
     /// Its handshake is over, and it is a connection.
     void connected();
     /// Its handshake cost more than usual, and counts for limits::handshake_dear of them.
-    void was_dear();
+    void was_dear(Time now);
     /// Connections from its address.
     std::size_t connections() const noexcept { return address_->second.connections; }
     bool is_inbound() const noexcept { return admission_ != nullptr; }

@@ -169,11 +169,13 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
+  bool begun = false;
   try {
     in_the_place_of(guest);
     const Time turn = admission_.turn(guest, environment_.clock.now());
     if (turn > environment_.clock.now()) co_await pause_until(turn);
     const UpgradeOptions options = upgrade_options();
+    begun = true;
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
     if (upgraded->secure.remote->id() == id()) fail(Errc::unverified, "it is this agent itself");
     instead = in_the_place_of(guest);
@@ -181,7 +183,8 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
     problem = message_of(error);
   }
   if (stopping_) co_return;
-  if (!problem.empty() || upgraded->secure.remote->key().type() != PublicKey::Type::ed25519) guest.was_dear();
+  const bool was_dear = begun && (!problem.empty() || upgraded->secure.remote->key().type() != PublicKey::Type::ed25519);
+  if (was_dear) guest.was_dear(environment_.clock.now());
   if (!problem.empty()) {
     environment_.log.write(Logger::Level::info, "no connection from " + from.text() + ": " + problem);
     co_return;

@@ -65,7 +65,7 @@ class ReadyQueue final : public boost::asio::execution_context::service {
   static constexpr std::size_t most_in_a_turn = 256;  // the sockets get theirs in between
 
   void shutdown() override {
-    const auto gone = std::move(waiting_);  // whose ends may wake others
+    while (!waiting_.empty()) const auto gone = std::move(waiting_);  // whose ends may wake others
   }
 
   void schedule() {

@@ -113,9 +113,11 @@ Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& 
     update.task_id = task_id;
     update.seq = seq++;
     const Bytes envelope = co_await seal_on(environment, keys, MessageKind::update, update.to_json());
+    const std::size_t told = update.text ? update.text->size() : 0;
+    update.text.reset();  // the peer may take its time
     co_await write_frame(stream, envelope);
-    if (!update.text) continue;
-    listener.told_bytes += update.text->size();
+    if (told == 0) continue;
+    listener.told_bytes += told;
     delivered.notify();
   }
   fail(Errc::closed, "the requester is gone");

@@ -37,8 +37,10 @@ class Places {
   /// At the end of the queue.
   void enter(Guest& guest) {
     waiting_.push_back(&guest);
-    ++hosts_[guest.party.host].waiting;
-    ++parties_[guest.party].waiting;
+    // Who comes, or comes back, is served before whoever had the last slot, and behind all who waited then.
+    const Count newcomer{.seated = seated_ > 0 ? seated_ - 1 : 0};
+    ++hosts_.try_emplace(guest.party.host, newcomer).first->second.waiting;
+    ++parties_.try_emplace(guest.party, newcomer).first->second.waiting;
   }
 
   /// Who has to leave a full queue for a newcomer: the last of those who have most there, if that is more than the newcomer has then. Null

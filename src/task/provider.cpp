@@ -67,7 +67,7 @@ class Provider::Held {
   }
 
   /// False when there is no room for them.
-  bool add(std::size_t bytes) {
+  [[nodiscard]] bool add(std::size_t bytes) {
     if (!provider_.has_memory(host_, bytes)) return false;
     bytes_ += bytes;
     provider_.held_ += bytes;
@@ -176,14 +176,19 @@ class Provider::Job final : public TaskCourse, public TaskRun {
 
 // A result that is remembered, for those who ask for it again at the same time.
 struct Provider::Again final : TaskCourse {
-  Again(Provider& provider, std::string key_of_task, std::string host, std::string id, bool stream)
+  Again(Provider& provider, std::string key_of_task, std::string host, std::string id, bool stream, std::shared_ptr<const Bytes> of)
       : TaskCourse(provider.environment_.loop, std::move(id), stream),
         held(provider, std::move(host)),
+        envelope(std::move(of)),
         provider_(provider),
         key_(std::move(key_of_task)) {}
-  ~Again() override { provider_.again_.erase(key_); }
+  ~Again() override {
+    const auto known = provider_.again_.find(key_);
+    if (known != provider_.again_.end() && known->second.expired()) provider_.again_.erase(known);
+  }
 
   Held held;
+  const std::shared_ptr<const Bytes> envelope;
 
  private:
   Provider& provider_;
@@ -418,29 +423,37 @@ Awaitable<void> Provider::reject(Stream& stream, std::string task_id, std::strin
 // Null when there is no memory for it.
 std::shared_ptr<TaskCourse> Provider::course_again(const std::string& key, std::string host, const Task& task,
                                                    std::shared_ptr<const Bytes> envelope) {
-  if (const auto known = again_.find(key); known != again_.end()) return known->second.lock();
-  const auto course = std::make_shared<Again>(*this, key, std::move(host), task.task_id, task.stream);
-  if (task.stream) {
-    if (!course->held.add(envelope->size())) return nullptr;
-    group_.spawn(read_again(course, std::move(envelope)));
-  } else {
-    course->result = std::move(envelope);
+  if (const auto known = again_.find(key); known != again_.end()) {
+    // Another one may have been forgotten meanwhile, and is still told.
+    if (auto course = known->second.lock(); course && course->envelope == envelope) return course;
   }
-  again_.emplace(key, course);
+  const auto course = std::make_shared<Again>(*this, key, std::move(host), task.task_id, task.stream, std::move(envelope));
+  if (task.stream) {
+    if (!course->held.add(2 * course->envelope->size())) return nullptr;  // its text apart, and it when it is forgotten
+    group_.spawn(read_again(course));
+  } else {
+    course->result = course->envelope;
+  }
+  again_.insert_or_assign(key, course);
   return course;
 }
 
 // What was told in pieces is told in pieces again.
-Awaitable<void> Provider::read_again(std::shared_ptr<Again> course, std::shared_ptr<const Bytes> envelope) {
+Awaitable<void> Provider::read_again(std::shared_ptr<Again> course) {
+  const Bytes& envelope = *course->envelope;
   std::string text;
-  const std::function<void()> read = [&] { text = parse_result(open_message(*envelope).value().payload, {}).value().text.value_or(""); };
-  if (envelope->size() >= limits::pool_threshold) {
-    co_await environment_.pool.run(read);
-  } else {
-    read();
+  const std::function<void()> read = [&] { text = parse_result(open_message(envelope).value().payload, {}).value().text.value_or(""); };
+  try {
+    if (envelope.size() >= limits::pool_threshold && !shutting_down_) {
+      co_await environment_.pool.run(read);
+    } else {
+      read();
+    }
+  } catch (const boost::system::system_error& error) {  // an executor can have made what no requester believes
+    environment_.log.write(Logger::Level::error, "the result of task " + course->task_id + " cannot be read: " + message_of(error));
   }
   course->output = std::move(text);
-  course->result = std::move(envelope);
+  course->result = course->envelope;
   course->changed();
 }
 
@@ -528,7 +541,9 @@ std::optional<TaskError> Provider::enter(Job& job) {
   lane.places.enter(job);
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
-  job.held.add(memory);
+  const bool has_room = job.held.add(memory);
+  assert(has_room);
+  static_cast<void>(has_room);
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });

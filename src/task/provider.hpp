@@ -89,7 +89,7 @@ class Provider {
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
   std::shared_ptr<TaskCourse> course_again(const std::string& key, std::string host, const Task& task,
                                            std::shared_ptr<const Bytes> envelope);
-  Awaitable<void> read_again(std::shared_ptr<Again> course, std::shared_ptr<const Bytes> envelope);
+  Awaitable<void> read_again(std::shared_ptr<Again> course);
 
   bool is_for_us(const Task& task) const;
   Route route(const Task& task, std::size_t size) const;

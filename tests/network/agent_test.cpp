@@ -292,7 +292,7 @@ TEST(Admission, CountsADearHandshakeForSeveral) {
     for (int i = 0; i < limits::handshake_burst + 2; ++i) {
       Admission::Guest guest = admission.receive("10.0.0.1", channel, now);
       turn = admission.turn(guest, now);
-      if (dear) guest.was_dear();
+      if (dear) guest.was_dear(now);
     }
     const int counted = dear ? (limits::handshake_burst + 1) * limits::handshake_dear + 1 : limits::handshake_burst + 2;
     EXPECT_EQ(turn - now, (counted - limits::handshake_burst) * limits::handshake_pace);
@@ -486,6 +486,24 @@ TEST(Agent, LearnsNoAddressFromAStrangersIdentify) {
     EXPECT_FALSE(dialled);
     listener->close();
     co_await group.join();
+  });
+}
+
+TEST(Agent, TriesSoManyAddressesOfAPeer) {
+  SimNetwork network;
+  SimAgent dialer(network, looking());
+  SimAgent listener(network, listening());
+  SimHost& nobody = network.add_host();
+  std::vector<Multiaddr> addresses;
+  for (std::size_t i = 0; i < limits::dial_addresses; ++i) {
+    addresses.push_back(Multiaddr::tcp(nobody.ip(), static_cast<std::uint16_t>(1000 + i)).value());
+  }
+  network.run({&dialer, &listener}, [&]() -> Awaitable<void> {
+    addresses.push_back(listener.agent.addresses().front());
+    const auto connect = [&]() -> Awaitable<void> { co_await dialer.agent.connect(addresses); };
+    EXPECT_EQ(co_await error_of(connect()), Errc::unreachable);
+    addresses.erase(addresses.begin());
+    EXPECT_EQ(co_await error_of(connect()), Errc());
   });
 }
 

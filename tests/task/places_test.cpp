@@ -73,6 +73,24 @@ TEST_F(Seats, OfAHostGoToItsRequestersInTurns) {
   EXPECT_EQ(seat(), "a1");
 }
 
+TEST_F(Seats, ComeRoundToWhoHasManyWhileOthersComeBackAgainAndAgain) {
+  Guest* running = &come("1", "a0");
+  EXPECT_EQ(seat(), "a0");
+  come("1", "a1");
+  come("1", "a2");
+  Guest* b = &come("2", "b0");
+  Guest* c = &come("3", "c0");
+  std::size_t of_a = 0;
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_TRUE(places.leave(*running));
+    if (running == b) b = &come("2", "b1");
+    if (running == c) c = &come("3", "c1");
+    running = places.seat();
+    of_a += running->party.host == "1";
+  }
+  EXPECT_EQ(of_a, 2U);
+}
+
 TEST_F(Seats, GiveWayWhereSomebodyHasMore) {
   for (const char* const name : {"a0", "a1", "a2", "a3"}) come("1", name);
   EXPECT_EQ(gives_way_to("1", 'a'), "nobody");
