@@ -50,6 +50,8 @@ class Admission {
 
     /// Its handshake is over, and it is a connection.
     void connected();
+    /// Another one needed its place, and its channel is closed.
+    bool dropped() const noexcept { return !connected_ && handshake_->dropped; }
     /// Its handshake cost more than usual, and counts for limits::handshake_dear of them.
     void was_dear(Time now);
     /// Connections from its address.

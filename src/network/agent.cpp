@@ -174,6 +174,7 @@ Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
     in_the_place_of(guest);
     const Time turn = admission_.turn(guest, environment_.clock.now());
     if (turn > environment_.clock.now()) co_await pause_until(turn);
+    if (guest.dropped()) fail(Errc::exhausted, "others from there came behind it, and it waited for longest");
     const UpgradeOptions options = upgrade_options();
     begun = true;
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));

@@ -322,6 +322,26 @@ TEST_F(Churn, ThatFailsIsPacedMore) {
   });
 }
 
+// Those that are dropped before their turn cost nothing, and are not held against those that come behind them.
+TEST_F(Churn, OfACrowdLeavesNobodyOutBehindIt) {
+  SimAgent listener(network, listening());
+  SimAgent crowd(network, looking());
+  SimAgent resident(network, looking());
+  network.run({&listener, &crowd, &resident}, [&]() -> Awaitable<void> {
+    co_await resident.agent.connect(listener.agent.addresses());
+    const Multiaddr address = listener.agent.addresses().front();
+    std::vector<std::unique_ptr<ByteStream>> channels;
+    for (std::size_t i = 0; i < 10 * limits::pending_handshakes_address; ++i) {
+      channels.push_back(crowd.host.dial(address));
+      co_await channels.back()->connect(seconds(1));
+    }
+    // Who comes then waits no longer than behind as many as may wait.
+    const Time start = network.clock().now();
+    co_await crowd.agent.connect(listener.agent.addresses());
+    EXPECT_LE(network.clock().now() - start, 2 * static_cast<int>(limits::pending_handshakes_address) * limits::handshake_pace);
+  });
+}
+
 const std::string endless_protocol = "/test/endless/1.0.0";
 
 Awaitable<void> write_without_end(Stream stream) {
