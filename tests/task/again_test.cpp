@@ -55,6 +55,10 @@ class Again : public Tasks {
 
 INSTANTIATE_TEST_SUITE_P(EachMuxer, Again, each_muxer, name_of_muxer);
 
+/// Where a stream's window keeps a result from being told.
+class Untold : public Again {};
+INSTANTIATE_TEST_SUITE_P(WithYamux, Untold, testing::Values(std::string(yamux_protocol)), name_of_muxer);
+
 TEST_P(Again, ALargeResultIsReadAgainAwayFromTheLoop) {
   serve();
   with_connection([&]() -> Awaitable<void> {
@@ -98,8 +102,7 @@ TEST_P(Again, AFinishedTaskIsRememberedWhateverBecomesOfTheDate) {
   });
 }
 
-TEST_P(Again, AResultIsToldAgainOnSoManyStreamsAtOnce) {
-  if (GetParam() != yamux_protocol) GTEST_SKIP() << "where streams have no windows nobody is kept waiting";
+TEST_P(Untold, AResultIsToldAgainOnSoManyStreamsAtOnce) {
   serve();
   with_connection([&]() -> Awaitable<void> {
     const Bytes envelope = sealed(task(std::string(3 * limits::yamux_initial_window, 'x'), true));
@@ -121,6 +124,28 @@ TEST_P(Again, AResultIsToldAgainOnSoManyStreamsAtOnce) {
     const Heard again = co_await ask(envelope);
     EXPECT_EQ(again.result, first.result);
     EXPECT_EQ(events.size(), 2U);  // it ran once, and was refused once
+  });
+}
+
+TEST_P(Untold, AResultThatIsMadeAnewIsNotTakenForTheOneThatIsStillTold) {
+  ProviderOptions forgetful;
+  forgetful.memory.results = 1;
+  serve({}, forgetful);
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task(std::string(3 * limits::yamux_initial_window, 'x'), true));
+    const Heard first = co_await ask(envelope);
+    Stream unread = co_await open();
+    co_await write_frame(unread, envelope);
+    co_await pause(seconds(2));
+    co_await ask(sealed(task()));  // whose result takes the place of the first
+    const Heard anew = co_await ask(envelope);
+    EXPECT_NE(anew.result, first.result);
+    const Heard again = co_await ask(envelope);
+    EXPECT_EQ(again.result, anew.result);
+    EXPECT_EQ(again.text, first.text);
+    const Heard old = co_await listen(unread);
+    EXPECT_EQ(old.result, first.result);
+    EXPECT_EQ(events.size(), 3U);
   });
 }
 
