@@ -518,6 +518,7 @@ TEST(Agent, HearsNoMoreOfAnIdentifyThanItsLimits) {
       for (std::size_t i = 0; i < in_a_message; ++i) {
         lie.listen_addrs.push_back(Multiaddr::tcp("10.0.1." + std::to_string(i % 250), static_cast<std::uint16_t>(message + 1)).value());
       }
+      lie.protocols.push_back("/test/" + std::to_string(message));
       co_await stream.write(lie.encode());
     }
     co_await stream.finish(seconds(1));
@@ -525,6 +526,8 @@ TEST(Agent, HearsNoMoreOfAnIdentifyThanItsLimits) {
   network.run({&agent, &liar}, [&]() -> Awaitable<void> {
     const PeerId peer = (co_await agent.agent.connect(liar.agent.addresses()))->peer();
     EXPECT_EQ((co_await agent.agent.identify(peer)).listen_addrs.size(), limits::identify_addresses);
+    EXPECT_TRUE(agent.agent.speaks(peer, "/test/" + std::to_string(limits::identify_messages - 1)));
+    EXPECT_FALSE(agent.agent.speaks(peer, "/test/" + std::to_string(limits::identify_messages)));
     EXPECT_GT(co_await agent.agent.ping(peer), Duration(0));
     agent.agent.disconnect(peer);
     in_a_message = 1000;  // more than 8 KiB
