@@ -385,6 +385,23 @@ TEST(Program, KeepsAnIdentityInAFile) {
 }
 
 /// Two agents of the library, on real sockets, each on a thread of its own.
+TEST(Library, SaysWhereItListensWhenItListensEverywhere) {
+  System system;
+  AgentOptions options;
+  options.listen = {Multiaddr::tcp("0.0.0.0", 0).value(), Multiaddr::tcp("127.0.0.1", 0).value()};
+  options.mdns = false;
+  Agent agent(system.environment(), KeyPair::generate(system.random()), options);
+  std::vector<std::string> addresses;
+  const std::function<Awaitable<void>()> look = [&]() -> Awaitable<void> {
+    for (const Multiaddr& address : agent.addresses()) addresses.push_back(address.text());
+    co_return;
+  };
+  system.run(agent.run(look));
+  const auto on_loopback_interface = [](const std::string& address) { return address.starts_with("/ip4/127.0.0.1/tcp/"); };
+  EXPECT_GE(std::count_if(addresses.begin(), addresses.end(), on_loopback_interface), 2);
+  for (const std::string& address : addresses) EXPECT_FALSE(address.starts_with("/ip4/0.0.0.0/")) << address;
+}
+
 TEST(Library, ExchangesATaskBetweenTwoLoops) {
   for (const char* const ip : {"127.0.0.1", "::1"}) {
     System provider_system;

@@ -149,6 +149,31 @@ TEST_P(Untold, AResultThatIsMadeAnewIsNotTakenForTheOneThatIsStillTold) {
   });
 }
 
+/// Says what is no text.
+class Garbled final : public Executor {
+ public:
+  std::string_view name() const override { return "garbled"; }
+  Awaitable<Outcome> run(TaskRun&) override {
+    Outcome outcome;
+    outcome.status = Status::failed;
+    outcome.error = TaskError{"executor_failed", "\xff", {}};
+    co_return outcome;
+  }
+};
+
+TEST_P(Again, AResultThatCannotBeReadIsToldAgainAllTheSame) {
+  Garbled garbled;
+  serve_with({{"inference", garbled}});
+  with_connection([&]() -> Awaitable<void> {
+    const Bytes envelope = sealed(task("hi", true));
+    const Heard first = co_await ask(envelope);
+    const Heard again = co_await ask(envelope);
+    EXPECT_EQ(again.result, first.result);
+    EXPECT_NE(provider_host.host.log.back().find("cannot be read"), std::string::npos) << provider_host.host.log.back();
+    EXPECT_EQ(events.size(), 1U);
+  });
+}
+
 TEST_P(Again, WhoLeavesWhileARememberedResultIsSentLeavesItForOthers) {
   serve();
   with_connection([&]() -> Awaitable<void> {
