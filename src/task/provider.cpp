@@ -54,7 +54,7 @@ struct Provider::Lane {
   double average_run_ms = 1000;  // an assumption until a task has run
 };
 
-// What something that is for a task takes of the memory for tasks.
+// What something that is for a task takes of the memory for tasks, of which one host never has more than half.
 class Provider::Held {
  public:
   Held(Provider& provider, std::string host) : provider_(provider), host_(std::move(host)) {}
@@ -68,7 +68,9 @@ class Provider::Held {
 
   /// False when there is no room for them.
   [[nodiscard]] bool add(std::size_t bytes) {
-    if (!provider_.has_memory(host_, bytes)) return false;
+    const std::size_t share = limits::memory_share(provider_.agent_.options().memory());
+    const auto own = provider_.held_by_.find(host_);
+    if (provider_.held_ + bytes > share || (own == provider_.held_by_.end() ? 0 : own->second) + bytes > share / 2) return false;
     bytes_ += bytes;
     provider_.held_ += bytes;
     provider_.held_by_[host_] += bytes;
@@ -100,6 +102,7 @@ class Provider::Job final : public TaskCourse, public TaskRun {
     outcome.recipient = party.requester.text();
     outcome.task_sha256 = std::move(sha256);
   }
+
   /// What it takes before it has run.
   std::size_t memory() const { return sizeof(Job) + task_envelope.size() + memory_of(task_.input); }
 
@@ -272,12 +275,6 @@ std::vector<Offer> Provider::offers() const {
     offers.push_back({lane->task_type, std::string(lane->executor.name()), lane->executor.models()});
   }
   return offers;
-}
-
-bool Provider::has_memory(const std::string& host, std::size_t bytes) const {
-  const std::size_t share = limits::memory_share(agent_.options().memory());
-  const auto own = held_by_.find(host);
-  return held_ + bytes <= share && (own == held_by_.end() ? 0 : own->second) + bytes <= share / 2;
 }
 
 std::size_t Provider::slots(const Lane& lane) const { return options_.slots.value_or(lane.executor.slots()); }
@@ -528,8 +525,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }
-  const std::size_t memory = job.memory();
-  if (!has_memory(job.party.host, memory)) return no_memory(retry_after_ms(lane));
+  if (!job.held.add(job.memory())) return no_memory(retry_after_ms(lane));
   if (lane.places.running() >= slots(lane) && lane.places.waiting().size() >= options_.queue) {
     Job* const displaced = lane.places.gives_way_to(job.party);
     if (displaced == nullptr) {
@@ -541,9 +537,6 @@ std::optional<TaskError> Provider::enter(Job& job) {
   lane.places.enter(job);
   unfinished_.push_back(&job);
   promised_ += job.receipt_size;
-  const bool has_room = job.held.add(memory);
-  assert(has_room);
-  static_cast<void>(has_room);
   const milliseconds asked(job.task().timeout_ms.value_or(static_cast<std::uint64_t>(options_.max_time.count())));
   job.deadline =
       environment_.clock.schedule(job.received + std::min(asked, options_.max_time), [&job] { job.request_stop(Stop::deadline); });

@@ -103,8 +103,6 @@ class Provider {
   Awaitable<std::shared_ptr<const Bytes>> seal(TaskResult& result);
   void forget(const Job& job);
   bool may_ask(const PeerId& peer) const { return !options_.may_ask || options_.may_ask(peer); }
-  /// For tasks from this host, which never has more than half of it.
-  bool has_memory(const std::string& host, std::size_t bytes) const;
   std::size_t slots(const Lane& lane) const;
   std::uint64_t retry_after_ms(const Lane& lane) const;
   void report(const PeerId& requester, const TaskResult& result, bool lost) const;
