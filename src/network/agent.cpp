@@ -48,6 +48,8 @@ struct Agent::Race {
   explicit Race(const Environment& environment) : changed(environment.clock, environment.loop), attempts(environment.loop) {}
 
   std::list<ByteStream*> channels;  // of the attempts under way
+  std::list<Alarm*> waiting;        // of those whose turn has not come
+  std::size_t under_way = 0;        // attempts
   std::optional<Upgraded> winner;
   std::optional<boost::system::error_code> error;
   std::string message;
@@ -63,6 +65,7 @@ struct Agent::Race {
   void stop() {
     over = true;
     for (ByteStream* const channel : channels) channel->close();
+    for (Alarm* const one : waiting) one->notify();
     changed.notify();
   }
 };
@@ -368,17 +371,21 @@ Awaitable<const Connection*> Agent::connect(PeerId peer, Time deadline) {
     if (addresses.empty() && failure) break;
     tried.insert(tried.end(), addresses.begin(), addresses.end());
     try {
-      co_return co_await connect(std::move(addresses), peer, deadline);
+      co_return co_await dial(std::move(addresses), peer, deadline, true);
     } catch (const boost::system::system_error&) {
       failure = std::current_exception();
     }
     if (stopping_ || tried.empty() || tried.size() >= limits::mdns_addresses || environment_.clock.now() >= deadline) break;
   }
-  if (discovery_) discovery_->forget(peer);
+  if (discovery_) discovery_->forget(peer);  // which asks for it again, so that who is there after all is found anew
   std::rethrow_exception(failure);
 }
 
 Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
+  return dial(std::move(addresses), std::move(expected), deadline, false);
+}
+
+Awaitable<const Connection*> Agent::dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered) {
   if (stopping_) fail(Errc::closed, "the agent is stopping");
   if (addresses.empty()) fail(Errc::no_peer, "no address is known" + (expected ? " for " + expected->text() : std::string()));
   if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
@@ -393,12 +400,13 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
   }
   for (const Multiaddr& address : addresses) {
     if (race.over || race.winner) break;
-    race.attempts.spawn(attempt(race, address, expected));
-    const bool last = &address == &addresses.back();
+    ++race.under_way;
+    race.attempts.spawn(attempt(race, address, expected, discovered));
+    if (&address == &addresses.back()) break;
     race.changed.set(environment_.clock.now() + dial_stagger);
-    if (!last) co_await race.changed.wait();
+    co_await race.changed.wait();
   }
-  while (!race.winner && race.attempts.size() > 0) co_await race.changed.wait();
+  while (!race.winner && race.under_way > 0) co_await race.changed.wait();
   race.stop();
   co_await race.attempts.join();
   races_.erase(registered);
@@ -410,24 +418,54 @@ Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, st
   co_return &connection;
 }
 
-Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected) {
+Awaitable<void> Agent::take_turn(Race& race, const Multiaddr& address) {
+  Alarm free(environment_.clock, environment_.loop);
+  const auto waiting = race.waiting.insert(race.waiting.end(), &free);
+  bool taken = false;
+  while (!race.over && !taken) {
+    taken = dial_turns_.take(address, free);
+    if (!taken) co_await free.wait();
+  }
+  race.waiting.erase(waiting);
+  if (taken) co_return;
+  dial_turns_.stop_waiting(address, free);
+  fail(Errc::closed, address.text() + " was being dialled already");
+}
+
+Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected, bool discovered) {
   std::optional<std::list<ByteStream*>::iterator> registered;
+  PeerId proven;
+  bool has_turn = false;
+  bool dialled = false;
   try {
     if (const std::optional<PeerId> named = address.peer_id()) {
       if (expected && *expected != *named) fail(Errc::unverified, address.text() + " is another peer's address");
       expected = named;
     }
+    if (discovered) {
+      co_await take_turn(race, address);
+      has_turn = true;
+      if (dial_turns_.in_vain(address, *expected, environment_.clock.now()))
+        fail(Errc::unreachable, address.text() + " was dialled a moment ago for another peer, and this one was not there");
+    }
+    dialled = true;
     std::unique_ptr<ByteStream> channel = environment_.transport.dial(address);
     registered = race.channels.insert(race.channels.end(), channel.get());
     co_await channel->connect(limits::dial);
-    const UpgradeOptions options = upgrade_options();
+    UpgradeOptions options = upgrade_options();
+    options.proven = &proven;
     Upgraded upgraded = co_await upgrade_dialer(environment_, options, std::move(channel), expected);
     if (upgraded.secure.remote->id() == id()) fail(Errc::unverified, address.text() + " is this agent itself");
     if (!race.winner) race.winner = std::move(upgraded);
   } catch (const boost::system::system_error& error) {
-    if (!race.over) race.failed(error);
+    if (!race.over) {
+      race.failed(error);
+      if (has_turn && dialled && !is(error, Errc::exhausted)) dial_turns_.failed(address, *expected, proven, environment_.clock.now());
+    }
   }
   if (registered) race.channels.erase(*registered);
+  if (has_turn) dial_turns_.give_back(address);
+  --race.under_way;
   race.changed.notify();
 }
 

@@ -50,7 +50,8 @@ class TcpStream final : public ByteStream {
       connected();
     } catch (const boost::system::system_error& error) {
       const std::string why = timed_out ? "no answer in time" : error.code().message();
-      fail(Errc::unreachable, "could not connect to " + remote_.text() + ": " + why);
+      const bool is_ours = error.code() == asio::error::no_descriptors || error.code() == asio::error::no_buffer_space;
+      fail(is_ours ? Errc::exhausted : Errc::unreachable, "could not connect to " + remote_.text() + ": " + why);
     }
   }
 

@@ -107,7 +107,8 @@ class Handshake {
 };
 
 NoiseHandshake::Parameters noise_parameters(const Environment& environment, const UpgradeOptions& options, std::optional<PeerId> expected) {
-  NoiseHandshake::Parameters parameters{options.noise_static, {}, early_muxers(options.muxers), std::move(expected), options.proofs};
+  NoiseHandshake::Parameters parameters{options.noise_static, {}, early_muxers(options.muxers), std::move(expected), options.proofs,
+                                        options.proven};
   environment.random.fill(parameters.ephemeral_secret);
   return parameters;
 }

@@ -15,6 +15,7 @@ struct UpgradeOptions {
   const NoiseStatic& noise_static;  ///< outlives the handshakes
   std::vector<std::string> muxers;  ///< in order of preference, not empty
   NoiseProofs* proofs = nullptr;    ///< outlives the handshakes; see NoiseHandshake::Parameters
+  PeerId* proven = nullptr;         ///< the same
 };
 
 /// Everything that can be sent together is: the dialer's first flight is header, proposal and Noise message 1; its message 3 leaves with

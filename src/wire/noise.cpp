@@ -135,6 +135,7 @@ Result<void> NoiseHandshake::read_payload(ByteView encoded) {
     }
     if (parameters_.proofs) parameters_.proofs->add(proof);
   }
+  if (parameters_.proven != nullptr) *parameters_.proven = key->id();
   if (parameters_.expected && key->id() != *parameters_.expected)
     return Error{Errc::unverified, "another peer answered than the one asked for"};
   remote_ = std::move(key);

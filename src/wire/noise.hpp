@@ -115,6 +115,7 @@ class NoiseHandshake {
     std::vector<std::string> muxers;     ///< early-muxer list to send; empty sends none
     std::optional<PeerId> expected;      ///< who the other side must be
     NoiseProofs* proofs = nullptr;       ///< outlives the handshake; null checks every proof
+    PeerId* proven = nullptr;            ///< gets who the other side proved to be, expected or not; outlives the handshake
   };
 
   NoiseHandshake(Role role, Parameters parameters);

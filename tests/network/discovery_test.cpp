@@ -795,6 +795,76 @@ TEST(Discovery, NobodyReplacesAVerifiedAddressOrSaysGoodbyeForOthers) {
   });
 }
 
+TEST(Discovery, AnAddressThatIsNamedForManyIsDialledOnceASecond) {
+  Link link;
+  AgentOptions unannounced = listening();
+  unannounced.mdns = false;
+  SimAgent provider(link.network, unannounced);
+  Agent& finder = link.add(looking()).agent;
+  TaskGroup dials(link.network.loop());
+  std::map<PeerId, std::optional<Errc>> came_of;
+  const auto dial = [&](PeerId peer) -> Awaitable<void> { came_of[peer] = co_await error_of(discard(finder.connect(peer))); };
+  const auto look = [&](Time end) -> Awaitable<void> {
+    const auto next = [&]() -> Awaitable<void> { dials.spawn(dial(co_await finder.next_discovered(end))); };
+    Errc over{};
+    while (over == Errc()) over = co_await error_of(next());
+  };
+  link.run([&]() -> Awaitable<void> {
+    provider.agent.start();
+    const PeerId id = provider.agent.id();
+    const Multiaddr address = provider.agent.addresses().at(0).without_peer_id();
+    const Multiaddr dead = link.bystander.address(1);
+    std::vector<PeerId> made_up;
+    for (int i = 0; i < 100; ++i) made_up.push_back(link.bystander.somebody());
+    const Time begun = link.now();
+    dials.spawn(look(begun + seconds(4)));
+    for (int again = 0; again < 8; ++again) {
+      for (const PeerId& peer : made_up) link.bystander.announce(peer, {address, dead});
+      link.bystander.announce(id, {address});
+      if (again > 0) dials.spawn(dial(id));
+      co_await pause(link.network, milliseconds(50));
+      EXPECT_EQ(came_of[id], Errc()) << "who is there waits for one dial of another's at most";
+      came_of.erase(id);
+      finder.disconnect(id);
+      co_await pause(link.network, milliseconds(450));
+    }
+    co_await dials.join();
+    for (const PeerId& peer : made_up) EXPECT_TRUE(came_of[peer] == Errc::unverified || came_of[peer] == Errc::unreachable);
+    const std::vector<std::string>& log = provider.host.log;
+    const auto in_vain =
+        std::count_if(log.begin(), log.end(), [](const std::string& line) { return line.find("no connection from") != std::string::npos; });
+    EXPECT_GE(in_vain, 1);
+    EXPECT_LE(in_vain, 5) << "in " << (link.now() - begun) / seconds(1) << " s";
+    co_await provider.agent.stop();
+  });
+}
+
+TEST(Discovery, WhoeverWaitsForADialOfAnothersIsStillOverInTime) {
+  Link link;
+  Agent& finder = link.add(looking()).agent;
+  SimHost& silent = link.network.add_host();
+  silent.unplug();
+  TaskGroup dials(link.network.loop());
+  std::size_t closed = 0;
+  const auto dial_to_the_end = [&](PeerId peer) -> Awaitable<void> {
+    if (co_await error_of(discard(finder.connect(peer))) == Errc::closed) ++closed;
+  };
+  link.run([&]() -> Awaitable<void> {
+    const std::vector<PeerId> peers{link.bystander.somebody(), link.bystander.somebody(), link.bystander.somebody()};
+    for (const PeerId& peer : peers) link.bystander.announce(peer, {Multiaddr::tcp(silent.ip(), 1).value()});
+    co_await pause(link.network, milliseconds(1));
+    dials.spawn(dial_to_the_end(peers[0]));
+    dials.spawn(dial_to_the_end(peers[1]));
+    const Time until = link.now() + milliseconds(100);
+    EXPECT_EQ(co_await error_of(discard(finder.connect(peers[2], until))), Errc::timed_out);
+    EXPECT_EQ(link.now(), until);
+    finder.close();
+    co_await dials.join();
+    EXPECT_EQ(closed, 2U);
+    EXPECT_EQ(link.now(), until);
+  });
+}
+
 TEST(Discovery, WhatIsAnnouncedAgainAndAgainIsNotDialledTwiceASecond) {
   Link link;
   Agent& finder = link.add(looking()).agent;
