@@ -65,8 +65,13 @@ void unlock(const fs::path& directory) {
   }
 }
 
+std::string work_in(const std::string& root) { return root + "/work"; }
+
 /// Returns what stood in the way. Whoever was killed a moment ago may still be writing its last file: so it is tried more than once.
-std::error_code remove_tree(const std::string& root) {
+std::error_code remove_tree(const std::string& root, const std::vector<std::string>& files) {
+  // Where a program left nothing behind, this takes no descriptor, of which there may be none.
+  for (const std::string& file : files) ::unlink(file.c_str());
+  if (::rmdir(work_in(root).c_str()) == 0 && ::rmdir(root.c_str()) == 0) return {};
   std::error_code error;
   for (int attempt = 0; attempt < 5; ++attempt) {
     fs::remove_all(root, error);
@@ -140,12 +145,14 @@ Workplace::Workplace(const std::string& temporary) : root_(temporary + "/p2p-age
   fail(Errc::exhausted, "no temporary directory in " + temporary + ": " + why);
 }
 
+std::string Workplace::directory() const { return work_in(root_); }
+
 Workplace::~Workplace() {
-  if (!root_.empty()) remove_tree(root_);
+  if (!root_.empty()) remove_tree(root_, files_);
 }
 
 std::string Workplace::add_file(const std::string& name, std::string_view content) {
-  std::string path = root_ + "/" + name;
+  const std::string& path = files_.emplace_back(root_ + "/" + name);
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   bool written = file >= 0;
   while (written && !content.empty()) {
@@ -162,7 +169,7 @@ std::string Workplace::add_file(const std::string& name, std::string_view conten
 Awaitable<void> Workplace::remove(const Environment& environment) {
   const std::string root = std::exchange(root_, {});
   std::error_code error;
-  const std::function<void()> work = [&root, &error] { error = remove_tree(root); };
+  const std::function<void()> work = [this, &root, &error] { error = remove_tree(root, files_); };
   co_await environment.pool.run(work);
   if (error) environment.log.write(Logger::Level::warn, "could not remove " + root + ": " + error.message());
 }

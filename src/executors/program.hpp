@@ -38,7 +38,7 @@ class Workplace {
   Workplace(const Workplace&) = delete;
   Workplace& operator=(const Workplace&) = delete;
 
-  std::string directory() const { return root_ + "/work"; }
+  std::string directory() const;
   /// Makes a file beside the working directory and returns its path. Throws exhausted.
   std::string add_file(const std::string& name, std::string_view content);
   /// Removes all of it, whatever was left there, away from the loop.
@@ -46,6 +46,7 @@ class Workplace {
 
  private:
   std::string root_;
+  std::vector<std::string> files_;  // beside the working directory
 };
 
 }  // namespace p2p

@@ -4,13 +4,16 @@
 #include "support/paths.hpp"
 #include "support/random.hpp"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -465,6 +468,54 @@ TEST_F(Command, SaysWhyItCouldNotBeStarted) {
   CommandExecutor nowhere("unruly", homeless);
   EXPECT_THROW(run(nowhere, task_run), boost::system::system_error);
   expect_nothing_left();
+}
+
+/// The limit of descriptors, as it was before at the end.
+class DescriptorLimit {
+ public:
+  DescriptorLimit() { ::getrlimit(RLIMIT_NOFILE, &before_); }
+  ~DescriptorLimit() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+  void set(int limit) const {
+    rlimit lower = before_;
+    lower.rlim_cur = static_cast<rlim_t>(limit);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &lower), 0);
+  }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(Command, SaysSoHoweverManyDescriptorsItLacksAndRunsWhenThereAreSomeAgain) {
+  CommandExecutor command = unruly_command({"cat"});
+  const int free = ::dup(0);
+  ASSERT_GE(free, 0);
+  ::close(free);
+  int lacking = 0;
+  for (bool ran = false; !ran; ++lacking) {
+    ASSERT_LT(lacking, 64);
+    RecordedRun task_run(environment(), task("hello"));
+    std::string message;
+    {
+      const DescriptorLimit limit;
+      limit.set(free + lacking);
+      try {
+        run(command, task_run);
+        ran = true;
+      } catch (const boost::system::system_error& error) {
+        EXPECT_TRUE(is(error, Errc::exhausted)) << message_of(error);
+        message = message_of(error);
+      }
+    }
+    expect_nothing_left();
+    if (ran) {
+      EXPECT_EQ(task_run.output, "hello");
+    } else {
+      EXPECT_NE(message.find(std::strerror(EMFILE)), std::string::npos) << message;
+    }
+  }
+  EXPECT_GT(lacking, 4);
 }
 
 // Stopped at any moment, each of them, several at a time: before the program runs, while it forks, floods, ends or does not listen.
