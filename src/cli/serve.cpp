@@ -220,7 +220,7 @@ Exit serve(const ServeOptions& options) {
   const std::function<void(const TaskEvent&)> on_task = [&narrator](const TaskEvent& task) { narrator.task(task); };
   Agent agent(environment, identity_of(options, system.random()), agent_options, options.quiet ? AgentEvents() : narrator.events());
   Provider provider(agent, executors.offerings(), provider_options, options.quiet ? nullptr : on_task);
-  if (options.perf) agent.handle(std::string(perf_protocol), serve_perf);
+  if (options.perf) agent.handle(std::string(perf_protocol), perf_handler());
 
   const auto serving = [&]() -> Awaitable<void> {
     Event stop(environment.loop);

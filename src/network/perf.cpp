@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 namespace p2p {
 namespace {
@@ -19,6 +20,28 @@ Awaitable<void> write_zeros(Stream& stream, std::uint64_t count) {
     count -= size;
   }
   stream.close_write();
+}
+
+Awaitable<void> serve(Stream stream) {
+  const Timer timer = stream.deadline(limits::perf_time, "the measurement took too long");
+  std::array<std::uint8_t, 8> request;
+  std::size_t known = 0;
+  while (true) {
+    const ByteView bytes = co_await stream.read();
+    if (bytes.empty()) break;
+    const std::size_t count = std::min(bytes.size(), request.size() - known);
+    std::copy_n(bytes.begin(), count, request.begin() + static_cast<std::ptrdiff_t>(known));
+    known += count;
+  }
+  if (known < request.size()) fail(Errc::malformed, "a perf request without its length");
+  co_await write_zeros(stream, load_u64(request.data()));
+}
+
+Awaitable<void> serve_if_free(Stream stream, std::shared_ptr<bool> busy) {
+  if (*busy) fail(Errc::exhausted, "another measurement is under way");
+  *busy = true;
+  const std::unique_ptr<bool, void (*)(bool*)> done(busy.get(), [](bool* flag) { *flag = false; });
+  co_await serve(std::move(stream));
 }
 
 }  // namespace
@@ -38,19 +61,8 @@ Awaitable<void> perf(Stream& stream, std::uint64_t up, std::uint64_t down) {
   if (received != down) fail(Errc::unverified, "the peer sent another number of bytes than it was asked for");
 }
 
-Awaitable<void> serve_perf(Stream stream) {
-  const Timer timer = stream.deadline(limits::perf_time, "the measurement took too long");
-  std::array<std::uint8_t, 8> request;
-  std::size_t known = 0;
-  while (true) {
-    const ByteView bytes = co_await stream.read();
-    if (bytes.empty()) break;
-    const std::size_t count = std::min(bytes.size(), request.size() - known);
-    std::copy_n(bytes.begin(), count, request.begin() + static_cast<std::ptrdiff_t>(known));
-    known += count;
-  }
-  if (known < request.size()) fail(Errc::malformed, "a perf request without its length");
-  co_await write_zeros(stream, load_u64(request.data()));
+StreamHandler perf_handler() {
+  return [busy = std::make_shared<bool>(false)](Stream stream) { return serve_if_free(std::move(stream), busy); };
 }
 
 }  // namespace p2p

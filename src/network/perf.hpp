@@ -16,7 +16,7 @@ inline constexpr std::string_view perf_protocol = "/perf/1.0.0";
 /// (another number of bytes came back), closed.
 Awaitable<void> perf(Stream& stream, std::uint64_t up, std::uint64_t down);
 
-/// Serves one request, for limits::perf_time at most.
-Awaitable<void> serve_perf(Stream stream);
+/// Serves requests, one at a time whoever asks, each for limits::perf_time at most: they take all the bandwidth there is.
+StreamHandler perf_handler();
 
 }  // namespace p2p

@@ -8,6 +8,8 @@
 namespace p2p::test {
 namespace {
 
+using std::chrono::milliseconds;
+
 class Perf : public testing::Test {
  protected:
   void measured(std::function<Awaitable<void>()> work) {
@@ -24,7 +26,7 @@ class Perf : public testing::Test {
 };
 
 TEST_F(Perf, SendsWhatItIsToldAndTakesWhatItAskedFor) {
-  listener.agent.handle(std::string(perf_protocol), serve_perf);
+  listener.agent.handle(std::string(perf_protocol), perf_handler());
   measured([&]() -> Awaitable<void> {
     for (const auto& [up, down] : {std::pair<std::uint64_t, std::uint64_t>{0, 0}, {1, 1'000'000}, {1'000'000, 0}}) {
       Stream measuring = stream();
@@ -34,7 +36,7 @@ TEST_F(Perf, SendsWhatItIsToldAndTakesWhatItAskedFor) {
 }
 
 TEST_F(Perf, SpeaksTheSpecificationsLayout) {
-  listener.agent.handle(std::string(perf_protocol), serve_perf);
+  listener.agent.handle(std::string(perf_protocol), perf_handler());
   measured([&]() -> Awaitable<void> {
     Stream asking = stream();
     const Bytes request{0, 0, 0, 0, 0, 0, 0, 3, 'u', 'p'};
@@ -51,13 +53,29 @@ TEST_F(Perf, SpeaksTheSpecificationsLayout) {
 }
 
 TEST_F(Perf, RefusesARequestWithoutItsLength) {
-  listener.agent.handle(std::string(perf_protocol), serve_perf);
+  listener.agent.handle(std::string(perf_protocol), perf_handler());
   measured([&]() -> Awaitable<void> {
     Stream asking = stream();
     co_await asking.write(as_bytes("1234567"));
     asking.close_write();
     const auto read = [&]() -> Awaitable<void> { co_await asking.read(); };
     EXPECT_EQ(co_await error_of(read()), Errc::closed);
+  });
+}
+
+TEST_F(Perf, IsServedOneAtATime) {
+  listener.agent.handle(std::string(perf_protocol), perf_handler());
+  measured([&]() -> Awaitable<void> {
+    Stream first = stream();
+    co_await first.write(as_bytes(std::string(8, '\0')));
+    co_await pause(network, milliseconds(10));
+    Stream second = stream();
+    EXPECT_EQ(co_await error_of(perf(second, 0, 1)), Errc::closed);
+    first.close_write();
+    co_await pause(network, milliseconds(10));
+    Stream third = stream();
+    EXPECT_EQ(co_await error_of(perf(third, 0, 1)), Errc());
+    first.reset();
   });
 }
 
@@ -73,7 +91,7 @@ TEST_F(Perf, RefusesAnAnswerOfAnotherSize) {
 }
 
 TEST_F(Perf, EndsAMeasurementThatTakesTooLong) {
-  listener.agent.handle(std::string(perf_protocol), serve_perf);
+  listener.agent.handle(std::string(perf_protocol), perf_handler());
   measured([&]() -> Awaitable<void> {
     Stream asking = stream();
     co_await asking.write(as_bytes("12345678"));
