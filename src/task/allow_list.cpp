@@ -18,6 +18,22 @@ std::string_view without_blanks(std::string_view text) {
 
 }  // namespace
 
+PeerIds parse_allow_list(std::string_view text, const std::string& file) {
+  PeerIds listed;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const std::string_view name = without_blanks(line.substr(0, line.find('#')));
+    if (name.empty()) continue;
+    const Result<PeerId> peer = PeerId::from_text(name);
+    if (!peer) {
+      fail(Errc::invalid, file + ":" + std::to_string(number) + ": '" + std::string(name.substr(0, limits::text_shown)) + "'" + such_as);
+    }
+    listed.insert(*peer);
+  }
+  return listed;
+}
+
 AllowList::AllowList(const std::vector<std::string>& peers, std::optional<std::string> file) : file_(std::move(file)) {
   for (const std::string& text : peers) {
     const Result<PeerId> peer = PeerId::from_text(text);
@@ -38,20 +54,7 @@ void AllowList::reload() {
   if (bytes.size() > limits::allow_file) {
     fail(Errc::invalid, *file_ + " is larger than a list of peers may be (" + std::to_string(limits::allow_file) + " bytes)");
   }
-  Peers listed;
-  std::string_view rest = as_text(bytes);
-  for (std::size_t number = 1; !rest.empty(); ++number) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    const std::string_view text = without_blanks(line.substr(0, line.find('#')));
-    if (text.empty()) continue;
-    const Result<PeerId> peer = PeerId::from_text(text);
-    if (!peer) {
-      fail(Errc::invalid, *file_ + ":" + std::to_string(number) + ": '" + std::string(text.substr(0, limits::text_shown)) + "'" + such_as);
-    }
-    listed.insert(*peer);
-  }
-  listed_ = std::move(listed);
+  listed_ = parse_allow_list(as_text(bytes), *file_);
 }
 
 }  // namespace p2p

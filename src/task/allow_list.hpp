@@ -11,10 +11,14 @@
 
 namespace p2p {
 
+using PeerIds = std::unordered_set<PeerId>;
+
+/// One PeerId a line; blank lines are skipped, and so is what follows a `#`. Throws invalid, naming `file` and the line, where it is none.
+PeerIds parse_allow_list(std::string_view text, const std::string& file);
+
 class AllowList {
  public:
-  /// The file has one PeerId a line; blank lines are skipped, and so is what follows a `#`. Throws invalid, naming the text, or the file
-  /// and the line, that is none.
+  /// The file is as parse_allow_list() takes it. Throws invalid, naming the text, or the file and the line, that is no PeerId.
   explicit AllowList(const std::vector<std::string>& peers, std::optional<std::string> file = std::nullopt);
 
   bool allows(const PeerId& peer) const { return named_.contains(peer) || listed_.contains(peer); }
@@ -24,11 +28,9 @@ class AllowList {
   void reload();
 
  private:
-  using Peers = std::unordered_set<PeerId>;
-
-  Peers named_;
+  PeerIds named_;
   const std::optional<std::string> file_;
-  Peers listed_;
+  PeerIds listed_;
 };
 
 }  // namespace p2p
