@@ -1,12 +1,16 @@
-// Agents for as long as one likes: two providers and four requesters in this process, each on a thread of its own, over loopback.
-// Requesters are born, have tasks of all kinds done, some of which go wrong on purpose, and go; one of the providers is started anew all
-// the time. At the end of each minute all requesters rest, and what the process then holds is a line of a table. Nothing of it may grow
-// after the first minute, and nothing may fail that was not meant to. Exit code 1 otherwise.
+// Agents for as long as one likes: two providers and four requesters in this process, each on a thread of its own, over loopback, and a
+// model server that the providers ask. Requesters are born, have tasks of all kinds done, some of which go wrong on purpose, and go; one of
+// the providers is started anew all the time, and keeps receipts in some of its lives, each of which must hold. At the end of each minute
+// all requesters rest, and what the process then holds is a line of a table. Nothing of it may grow after the first minute, and nothing may
+// fail that was not meant to. Exit code 1 otherwise.
 //
 // Usage: endurance [MINUTES [SEED]]
 
+#include "executors/openai.hpp"
 #include "serving.hpp"
 #include "support/heap.hpp"
+#include "support/openai_server.hpp"
+#include "support/temporary.hpp"
 
 #include <algorithm>
 #include <array>
@@ -37,11 +41,16 @@ constexpr seconds patience{60};  // of who waits for what must come: longer than
 constexpr double resident_growth_mib = 16;
 // What is allocated may differ by what happens to be kept at the time, such as results that may be asked for again.
 constexpr double allocated_growth_mib = 1;
+constexpr std::uint64_t receipts_at_most = std::uint64_t{1} << 30;  // bytes: more than a life leaves
+constexpr unsigned lives_to_a_keeper = 4;                           // of a provider; large tasks make receipts that take time to write
+constexpr std::size_t calls_kept = 256;
+constexpr int looks = 4;  // at what is held
 
 struct Counts {
   std::atomic<std::uint64_t> completed{0};
   std::atomic<std::uint64_t> provoked{0};
   std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> receipts{0};
 };
 
 /// Says why a task failed that should not have, the first few times.
@@ -55,11 +64,62 @@ const std::string count = "count";
 const std::string flood = "flood";
 const std::string sleeper = "sleeper";
 const std::string worker = "worker";
-const std::string pieces = "pieces";  // task types of their own: mocks have no models
+const std::string tiny = "tiny";        // of the model server's
+const std::string endless = "endless";  // the same; goes on until nobody listens
+const std::string pieces = "pieces";    // task types of their own: mocks have no models
 const std::string slow = "slow";
 
+/// A server of OpenAI's API, on a thread of its own.
+class ModelServer {
+ public:
+  ModelServer() : thread_([this] { serve(); }) { url_ = started_.get_future().get(); }
+  ~ModelServer() {
+    stop_.set_value();
+    thread_.join();
+  }
+  ModelServer(const ModelServer&) = delete;
+  ModelServer& operator=(const ModelServer&) = delete;
+  const std::string& url() const noexcept { return url_; }
+
+ private:
+  void serve() {
+    System system;
+    const Environment& environment = system.environment();
+    test::OpenAiServer server(environment);
+    server.models = {tiny, endless};
+    const test::OpenAiServer::Script answer = server.at["/v1/chat/completions"];
+    server.at["/v1/chat/completions"] = [&](test::Call& call) -> Awaitable<void> {
+      while (server.calls.size() > calls_kept && server.calls.front().is_over()) server.calls.pop_front();
+      const bool goes_on = call.input().at("model").as_string() == endless;
+      if (!goes_on) {
+        co_await answer(call);
+        co_return;
+      }
+      co_await call.begin();
+      while (!call.closed()) {
+        std::string text = test::delta("on and ");
+        co_await call.chunk(std::move(text));
+        co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + milliseconds(5));
+      }
+    };
+    const auto work = [&]() -> Awaitable<void> {
+      server.start();
+      started_.set_value(server.url() + "/v1");
+      const std::function<void()> wait = [this] { stop_.get_future().wait(); };
+      co_await environment.pool.run(wait);
+      co_await server.stop();
+    };
+    system.run(work());
+  }
+
+  std::promise<std::string> started_;
+  std::promise<void> stop_;
+  std::string url_;
+  std::thread thread_;
+};
+
 /// The executors of a provider.
-Offered executors(const Environment& environment) {
+Offered executors(const Environment& environment, const std::string& model_server) {
   Offered offered;
   const auto add = [&](std::string_view type, std::unique_ptr<Executor> executor) {
     offered.offerings.push_back({std::string(type), *executor});
@@ -79,13 +139,17 @@ Offered executors(const Environment& environment) {
       "while read -r line; do case $line in *'\"input\"'*) id=${line#*'\"id\":'}; id=${id%%,*}; "
       "printf '{\"id\":%s,\"text\":\"done\"}\\n{\"id\":%s,\"done\":true}\\n' \"$id\" \"$id\";; esac; done";
   command(worker, answering, true);
+  add(inference, std::make_unique<OpenAiExecutor>(model_server, environment, ""));
   return offered;
 }
 
 /// A provider, and those that follow it when it is started anew. Any thread may ask where it is.
 class Place {
  public:
-  explicit Place(TimerCount& timers) : timers_(timers) { start(); }
+  Place(TimerCount& timers, Counts& counts, std::string model_server)
+      : timers_(timers), counts_(counts), model_server_(std::move(model_server)) {
+    start();
+  }
 
   struct Where {
     std::vector<Multiaddr> addresses;
@@ -100,8 +164,10 @@ class Place {
   void restart() {
     next_life();
     serving_.reset();
+    check_receipts();
     start();
   }
+  bool keeps_receipts() const noexcept { return keeps_receipts_; }
   bool at_rest() { return serving_->running() == 0 && serving_->connections() == 0; }
 
  private:
@@ -110,7 +176,13 @@ class Place {
     options.slots = 1;  // so that there is one worker at any time
     options.queue = 64;
     options.memory = {256, 1024 * 1024};  // full within the first minute
-    serving_ = std::make_unique<Serving>(executors, options, timers_);
+    keeps_receipts_ = life_ / 2 % lives_to_a_keeper == 1;
+    const auto make = [this, keeps = keeps_receipts_](const Environment& environment) {
+      Offered offered = executors(environment, model_server_);
+      if (keeps) offered.receipts = std::make_unique<ReceiptStore>(environment.pool, receipts_.path(), receipts_at_most);
+      return offered;
+    };
+    serving_ = std::make_unique<Serving>(make, options, timers_);
     const std::lock_guard lock(mutex_);
     addresses_ = serving_->addresses;
     ++life_;
@@ -119,8 +191,20 @@ class Place {
     const std::lock_guard lock(mutex_);
     ++life_;
   }
+  void check_receipts() {
+    for (const std::string& name : test::names_in(receipts_.path())) {
+      const Result<Receipt> receipt = check_receipt(as_bytes(test::content_of(receipts_.file(name))));
+      ++counts_.receipts;
+      if (!receipt) complain(counts_, "receipt " + name + ": " + receipt.error().reason);
+      std::filesystem::remove(receipts_.file(name));
+    }
+  }
 
   TimerCount& timers_;
+  Counts& counts_;
+  const std::string model_server_;
+  const test::TemporaryDirectory receipts_;
+  bool keeps_receipts_ = false;
   std::unique_ptr<Serving> serving_;
   mutable std::mutex mutex_;
   std::vector<Multiaddr> addresses_;
@@ -170,6 +254,7 @@ struct World {
   TimerCount timers{0};
   Counts counts;
   Rest rest;
+  ModelServer models;
   std::array<std::unique_ptr<Place>, 2> places;
 };
 
@@ -251,7 +336,9 @@ class Life {
 
   /// One that takes longer than anybody here waits.
   Task lengthy() {
-    if (dice_() % 2 == 0) return task("x", sleeper);
+    const auto kind = dice_() % 3;
+    if (kind == 0) return task("x", sleeper);
+    if (kind == 1) return task("x", endless);
     return task("x", {}, slow);
   }
 
@@ -302,6 +389,12 @@ class Life {
     Task made = task("hello", worker);
     const Answer answer = co_await submit(std::move(made));
     expect(answer, "done");
+  }
+  Awaitable<void> by_model() {
+    Task made = task("tell me", tiny);
+    made.stream = dice_() % 2 == 0;
+    const Answer answer = co_await submit(std::move(made));
+    expect(answer, "Once upon a time");
   }
   /// A task as large as one may be, which becomes a number.
   Awaitable<void> large() {
@@ -376,7 +469,7 @@ class Life {
     expect_error(answer, model ? "unsupported_model" : "unsupported_task_type");
   }
   Awaitable<void> cancelled() { return reset_after(milliseconds(dice_() % 40)); }
-  /// The connection is closed while the task runs, which is cancelled by that; the task is sent again over another one.
+  /// The connection is closed while the task runs; the task is sent again over another one.
   Awaitable<void> broken() {
     Retries retries;
     retries.times = 3;
@@ -413,9 +506,9 @@ class Life {
   static Awaitable<void> run(std::function<Awaitable<void>()> work) { co_await work(); }
 
   static constexpr std::size_t envelope_slack = 8;  // longer lengths in the envelope of a longer message
-  static constexpr std::array<Kind, 12> kinds{&Life::plain,       &Life::streamed,     &Life::by_command, &Life::by_worker,
-                                              &Life::large,       &Life::large_output, &Life::twice,      &Life::twice_at_once,
-                                              &Life::out_of_time, &Life::refused,      &Life::cancelled,  &Life::broken};
+  static constexpr std::array<Kind, 13> kinds{
+      &Life::plain, &Life::streamed,      &Life::by_command,  &Life::by_worker, &Life::by_model,  &Life::large, &Life::large_output,
+      &Life::twice, &Life::twice_at_once, &Life::out_of_time, &Life::refused,   &Life::cancelled, &Life::broken};
 
   World& world_;
   std::mt19937& dice_;
@@ -459,9 +552,17 @@ Held held_at_rest(World& world) {
     std::this_thread::sleep_for(milliseconds(10));
   }
   give_free_memory_back();
-  Held held;
-  held.timers = world.timers;
-  return held;
+  Held least;
+  least.timers = world.timers;
+  for (int i = 0; i < looks; ++i) {  // a provider may be asking which models there are
+    std::this_thread::sleep_for(milliseconds(50));
+    const Held held;
+    least.descriptors = std::min(least.descriptors, held.descriptors);
+    least.threads = std::min(least.threads, held.threads);
+    least.timers = std::min<std::int64_t>(least.timers, world.timers);
+  }
+  for (const auto& place : world.places) least.descriptors -= place->keeps_receipts() ? 1 : 0;  // the directory
+  return least;
 }
 
 bool judge(const char* what, double first, double most, double growth) {
@@ -472,7 +573,7 @@ bool judge(const char* what, double first, double most, double growth) {
 
 int endure(unsigned minutes, unsigned seed) {
   World world;
-  for (auto& place : world.places) place = std::make_unique<Place>(world.timers);
+  for (auto& place : world.places) place = std::make_unique<Place>(world.timers, world.counts, world.models.url());
   std::vector<std::thread> threads;
   for (std::size_t i = 0; i < requesters; ++i) {
     threads.emplace_back([&world, dice = std::mt19937(seed + static_cast<unsigned>(i))]() mutable {
@@ -511,7 +612,8 @@ int endure(unsigned minutes, unsigned seed) {
   good &= judge("threads", static_cast<double>(first.threads), static_cast<double>(most.threads), 0);
   good &= judge("timers", static_cast<double>(first.timers), static_cast<double>(most.timers), 0);
   if (world.counts.failed > 0) std::printf("%llu tasks failed\n", static_cast<unsigned long long>(world.counts.failed));
-  good &= world.counts.failed == 0 && world.counts.completed > 0;
+  std::printf("%llu receipts hold\n", static_cast<unsigned long long>(world.counts.receipts));
+  good &= world.counts.failed == 0 && world.counts.completed > 0 && world.counts.receipts > 0;
   std::printf("endurance: %s\n", good ? "flat, and nothing failed that was not meant to" : "MISSED");
   return good ? 0 : 1;
 }

@@ -65,10 +65,11 @@ class CountedSystem {
   CountingClock clock_;
 };
 
-/// What a provider offers, and the executors of it that are its alone.
+/// What a provider offers, the executors of it that are its alone, and where it keeps receipts, if anywhere.
 struct Offered {
   std::vector<std::unique_ptr<Executor>> executors;
   std::vector<Offering> offerings;
+  std::unique_ptr<ReceiptKeeper> receipts = {};
 };
 
 /// A provider on a thread of its own, until it goes; what runs then is cancelled.
@@ -105,14 +106,21 @@ class Serving {
     CountedSystem system(timers);
     const Environment environment = system.environment();
     const Offered offered = make(environment);
+    ProviderOptions keeping = options;
+    keeping.receipts = offered.receipts.get();
     AgentEvents events;
     events.connected = [this](const Connection&) { ++connections_; };
     events.disconnected = [this](const Connection&) { --connections_; };
     Agent agent(environment, KeyPair::generate(environment.random), quiet(true), events);
-    Provider provider(agent, offered.offerings, options, on_task);
+    Provider provider(agent, offered.offerings, keeping, on_task);
     loop_ = environment.loop;
     provider_ = &provider;
     const auto work = [&]() -> Awaitable<void> {
+      for (const auto& executor : offered.executors) {
+        while (executor->unready()) {
+          co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + std::chrono::milliseconds(5));
+        }
+      }
       listening_.set_value(agent.addresses());
       const std::function<void()> wait = [this] { stop_.get_future().wait(); };
       co_await environment.pool.run(wait);

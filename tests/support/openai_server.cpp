@@ -169,6 +169,7 @@ Awaitable<void> OpenAiServer::serve(std::unique_ptr<ByteStream> stream) {
     }
     stream->close();
     co_await watching.join();
+    kept.over_ = true;
   } catch (const boost::system::system_error&) {
     // a client that does not like the certificate, or that went before it had asked
   }

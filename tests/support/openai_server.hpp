@@ -26,6 +26,8 @@ class Call {
 
   boost::json::object input() const;
   bool closed() const noexcept { return closed_; }
+  /// Nothing of the server needs it any more.
+  bool is_over() const noexcept { return over_; }
   /// Returns when the client has closed the connection, or the server was stopped.
   Awaitable<void> gone() { return gone_.wait(); }
 
@@ -43,6 +45,7 @@ class Call {
   ByteStream& stream_;
   Latch gone_;
   bool closed_ = false;
+  bool over_ = false;
 };
 
 // Events of a streamed answer.

@@ -702,6 +702,20 @@ TEST_P(Liar, WhoTellsStatesWithoutEndIsRefused) {
   EXPECT_NE(message.find("without end"), std::string::npos) << message;
 }
 
+TEST_P(Liar, WhoTellsMoreThanAResultHoldsIsRefused) {
+  EXPECT_EQ(judge(
+                [](const Task& task, const std::string&, const KeyPair& keys) {
+                  std::vector<Bytes> frames;
+                  for (std::size_t told = 0; told <= limits::task_frame; told += limits::update_text) {
+                    frames.push_back(piece(keys, task, frames.size(), std::string(limits::update_text, 'x')));
+                  }
+                  return frames;
+                },
+                true),
+            Errc::unverified);
+  EXPECT_NE(message.find("more output than a result can hold"), std::string::npos) << message;
+}
+
 TEST_P(Liar, WhoReflectsOurTaskIsRefused) {
   EXPECT_EQ(judge_answer_to([](const Bytes& envelope) { return std::vector<Bytes>{envelope}; }, true), Errc::unverified) << message;
 }
