@@ -110,7 +110,7 @@ void add_options(CLI::App& command, ServeOptions& options) {
   add_size(command, "--max-output", options.max_output, "Size of an output (default: 2M for commands)");
   add_size(command, "--receipts-max", options.receipts_max, "Size of all receipts; when it is reached, tasks are refused")
       ->default_str("1G");
-  command.add_option("--receipts", options.receipts, "Keep a receipt of every result in this directory")->type_name("DIR");
+  command.add_option("--receipts", options.receipts, "Keep a receipt of every result but rejections in this directory")->type_name("DIR");
   command.add_option("--openai-key-file", options.openai_key_file, "The key for openai (default: $OPENAI_API_KEY)")->type_name("FILE");
   add_duration(command, "--grace", options.grace, "How long running tasks may go on after the first signal", "10s");
   command.add_option("--listen", options.listen, "Listen here (default: every interface, a free port); repeatable")
@@ -133,7 +133,10 @@ void add_options(CLI::App& command, ServeOptions& options) {
 
 void add_options(CLI::App& command, RunOptions& options) {
   command.add_option("PROMPT", options.prompt, "The prompt; - or none reads it from standard input");
-  command.add_option("--model", options.model, "The model, or the command, to ask for (default: the provider's first)")->type_name("NAME");
+  command
+      .add_option("--model", options.model,
+                  "The model, or the command, to ask for (default: the provider's first; of commands the only one)")
+      ->type_name("NAME");
   command.add_option("--system", options.system, "What a model is told before the prompt")->type_name("TEXT");
   command.add_option("--max-tokens", options.max_tokens, "Tokens of output at most")->type_name("N");
   command.add_option("--temperature", options.temperature, "0 for the likeliest output, more for more variety")->type_name("X");
