@@ -1,5 +1,6 @@
 // serve, run and models, as users combine them.
 
+#include "base/limits.hpp"
 #include "support/program.hpp"
 #include "support/temporary.hpp"
 
@@ -10,6 +11,7 @@
 #include <unistd.h>
 #include <map>
 #include <sstream>
+#include <thread>
 
 namespace p2p::test {
 namespace {
@@ -88,6 +90,30 @@ TEST(Serve, GoesOnWhileNobodyReadsWhatItTells) {
   std::size_t begun = 0;
   for (const std::string& line : lines_of(provider.process.output)) begun += text_of(parsed(line), "event") == "connected";
   EXPECT_GT(begun, 400U);
+}
+
+TEST(Serve, TellsABurstOfWhatPeersCauseAndHowMuchItLeavesOut) {
+  Serving provider;
+  const int connections = limits::events_burst * 11 / 20;  // two events each
+  EXPECT_EQ(run({"bench", provider.address, "--connections", std::to_string(connections), "--parallel", "8"}).exit, 0);
+  std::this_thread::sleep_for(2 * limits::log_pace);  // then there is room for one more
+  EXPECT_EQ(run({"ping", provider.address, "--count", "1"}).exit, 0);
+  int told = 0;
+  json::object event = parsed(provider.process.line_with("\"event\""));
+  for (; text_of(event, "event") != "left_out"; ++told) event = parsed(provider.process.line_with("\"event\""));
+  EXPECT_GE(told, limits::events_burst);
+  EXPECT_LT(told, limits::events_burst + connections / 10);
+  EXPECT_GT(event.at("n").to_number<int>(), 0);
+}
+
+TEST(Serve, KeepsNoMoreThanAMebibyteForWhoDoesNotRead) {
+  Serving provider;
+  EXPECT_EQ(run({"bench", provider.address, "--total", "10000", "--concurrency", "64"}).exit, 0);
+  provider.process.signal(SIGINT);
+  EXPECT_EQ(provider.process.wait(), 0);
+  const std::size_t pipe = 64 * 1024;
+  EXPECT_GT(provider.process.output.size(), limits::output_waiting);
+  EXPECT_LT(provider.process.output.size(), limits::output_waiting + 2 * pipe);
 }
 
 TEST(Serve, EndsWhenItIsToldToThoughNobodyReadsWhatItTells) {
