@@ -39,6 +39,8 @@ constexpr seconds patience{60};  // of who waits for what must come: longer than
 // What RSS may be more than after the first minute: the C library cannot give back pages of which a part is in use, and which these are is
 // chance. All else is the same or it leaks.
 constexpr double resident_growth_mib = 16;
+// A sanitizer remembers where everything was allocated: its memory settles in the course of ten minutes.
+constexpr double sanitized_growth_mib = 48;
 // What is allocated may differ by what happens to be kept at the time, such as results that may be asked for again.
 constexpr double allocated_growth_mib = 1;
 constexpr std::uint64_t receipts_at_most = std::uint64_t{1} << 30;  // bytes: more than a life leaves
@@ -606,7 +608,7 @@ int endure(unsigned minutes, unsigned seed) {
     most.threads = std::max(most.threads, held.threads);
     most.timers = std::max(most.timers, held.timers);
   }
-  bool good = judge("RSS", first.resident, most.resident, resident_growth_mib);
+  bool good = judge("RSS", first.resident, most.resident, test::is_sanitized() ? sanitized_growth_mib : resident_growth_mib);
   good &= judge("allocated memory", first.allocated, most.allocated, allocated_growth_mib);
   good &= judge("descriptors", static_cast<double>(first.descriptors), static_cast<double>(most.descriptors), 0);
   good &= judge("threads", static_cast<double>(first.threads), static_cast<double>(most.threads), 0);

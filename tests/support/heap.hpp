@@ -11,9 +11,12 @@ extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_b
 
 namespace p2p::test {
 
+/// A sanitizer keeps the memory.
+inline bool is_sanitized() { return __sanitizer_get_current_allocated_bytes != nullptr; }
+
 /// Bytes on the heap that are in use; 0 where nobody counts them.
 inline std::size_t heap_in_use() {
-  if (__sanitizer_get_current_allocated_bytes != nullptr) return __sanitizer_get_current_allocated_bytes();
+  if (is_sanitized()) return __sanitizer_get_current_allocated_bytes();
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
   const struct mallinfo2 heap = ::mallinfo2();
   return heap.uordblks + heap.hblkhd;
