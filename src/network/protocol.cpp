@@ -32,6 +32,8 @@ Awaitable<std::optional<Bytes>> read_frame(Stream& stream, std::size_t limit) {
   MemoryCharge memory = stream.charge(0);
   while (true) {
     const std::size_t count = std::min(arrived.size(), size - message.size());
+    const std::size_t known_size = message.size() + count;
+    if (known_size > message.capacity()) message.reserve(std::min(size, 2 * known_size));  // twice what has come, and no more than will
     append(message, arrived.first(count));
     memory.set(message.capacity());
     if (message.size() == size) {

@@ -8,6 +8,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/monotonic_resource.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/serializer.hpp>
 #include <boost/uuid/uuid.hpp>
 #include <boost/uuid/uuid_io.hpp>
 #include <chrono>
@@ -40,6 +41,20 @@ class Scratch {
   std::array<unsigned char, 4096> room_;
   json::monotonic_resource resource_{room_.data(), room_.size()};
 };
+
+/// `text` bytes of it are one text. A large one has room made for it at once: json::serialize() copies it each time that it doubles its
+/// own.
+std::string serialized(const json::object& object, std::size_t text = 0) {
+  constexpr std::size_t large = 4096;
+  if (text < large) return json::serialize(object);
+  json::serializer serializer;
+  serializer.reset(&object);
+  std::string out;
+  out.reserve(text + text / 16 + large);
+  std::array<char, large> piece;
+  while (!serializer.done()) out += serializer.read(piece.data(), piece.size());
+  return out;
+}
 
 /// Reads the known members of an object. The first one that is not as it should be is the problem of them all; what follows is ignored.
 class Members {
@@ -262,11 +277,12 @@ std::string Task::to_json() const {
   Scratch scratch;
   json::object object({{"task_id", task_id}, {"task_type", task_type}, {"input", input}, {"timestamp", timestamp}}, most_members,
                       scratch.storage());
-  if (recipient) object["recipient"] = *recipient;
-  if (timeout_ms) object["timeout_ms"] = *timeout_ms;
-  if (linger_ms > 0) object["linger_ms"] = linger_ms;
-  if (stream) object["stream"] = true;
-  return json::serialize(object);
+  if (recipient) object.emplace("recipient", *recipient);
+  if (timeout_ms) object.emplace("timeout_ms", *timeout_ms);
+  if (linger_ms > 0) object.emplace("linger_ms", linger_ms);
+  if (stream) object.emplace("stream", true);
+  const json::value* const prompt = input.if_contains("prompt");
+  return serialized(object, prompt != nullptr && prompt->is_string() ? prompt->get_string().size() : 0);
 }
 
 std::optional<std::string> Task::model() const { return Members(input).optional_text("model"); }
@@ -326,11 +342,11 @@ ParsedTask parse_task(ByteView payload) {
 std::string Update::to_json() const {
   Scratch scratch;
   json::object object({{"task_id", task_id}, {"seq", seq}}, most_members, scratch.storage());
-  if (state) object["state"] = *state;
-  if (position) object["position"] = *position;
-  if (text) object["text"] = *text;
-  if (data) object["data"] = *data;
-  return json::serialize(object);
+  if (state) object.emplace("state", *state);
+  if (position) object.emplace("position", *position);
+  if (text) object.emplace("text", *text);
+  if (data) object.emplace("data", *data);
+  return serialized(object, text ? text->size() : 0);
 }
 
 Result<Update> parse_update(ByteView payload, std::string_view task_type) {
@@ -366,24 +382,28 @@ std::string_view name_of(Status status) {
 std::string TaskResult::to_json() const {
   Scratch scratch;
   json::object object({{"task_id", task_id}, {"status", name_of(status)}}, most_members, scratch.storage());
-  if (text) object["output"].emplace_object()["text"] = *text;
-  if (output) object["output"] = *output;
+  if (text) object["output"].emplace_object().emplace("text", *text);
+  if (output) object.emplace("output", *output);
   if (error) {
     json::object& described = object["error"].emplace_object();
-    described["code"] = error->code;
-    described["message"] = error->message;
-    if (error->retry_after_ms) described["retry_after_ms"] = *error->retry_after_ms;
+    described.emplace("code", error->code);
+    described.emplace("message", error->message);
+    if (error->retry_after_ms) described.emplace("retry_after_ms", *error->retry_after_ms);
   }
-  object["timestamp"] = timestamp;
-  object["recipient"] = recipient;
-  object["task_sha256"] = task_sha256;
-  if (!executor.empty()) object["executor"] = executor;
-  if (model) object["model"] = *model;
-  if (finish_reason) object["finish_reason"] = *finish_reason;
-  if (queued_ms) object["queued_ms"] = *queued_ms;
-  if (run_ms) object["run_ms"] = *run_ms;
-  if (usage) object["usage"] = json::object{{"prompt_tokens", usage->prompt_tokens}, {"completion_tokens", usage->completion_tokens}};
-  return json::serialize(object);
+  object.emplace("timestamp", timestamp);
+  object.emplace("recipient", recipient);
+  object.emplace("task_sha256", task_sha256);
+  if (!executor.empty()) object.emplace("executor", executor);
+  if (model) object.emplace("model", *model);
+  if (finish_reason) object.emplace("finish_reason", *finish_reason);
+  if (queued_ms) object.emplace("queued_ms", *queued_ms);
+  if (run_ms) object.emplace("run_ms", *run_ms);
+  if (usage) {
+    json::object& used = object["usage"].emplace_object();
+    used.emplace("prompt_tokens", usage->prompt_tokens);
+    used.emplace("completion_tokens", usage->completion_tokens);
+  }
+  return serialized(object, text ? text->size() : 0);
 }
 
 Result<TaskResult> parse_result(ByteView payload, std::string_view task_type) {
@@ -441,14 +461,14 @@ std::string Info::to_json() const {
   json::array offers;
   for (const Offer& offer : executors) {
     json::object described{{"task_type", offer.task_type}, {"executor", offer.executor}};
-    if (!offer.models.empty()) described["models"] = json::array(offer.models.begin(), offer.models.end());
+    if (!offer.models.empty()) described.emplace("models", json::array(offer.models.begin(), offer.models.end()));
     offers.push_back(std::move(described));
   }
   json::object object{{"agent", agent}, {"timestamp", timestamp}, {"recipient", recipient}, {"executors", std::move(offers)}};
   object["queue"] = json::object{{"running", running}, {"waiting", waiting}, {"slots", slots}, {"capacity", capacity}};
-  if (name) object["name"] = *name;
-  if (may_ask) object["may_ask"] = *may_ask;
-  return json::serialize(object);
+  if (name) object.emplace("name", *name);
+  if (may_ask) object.emplace("may_ask", *may_ask);
+  return serialized(object);
 }
 
 Result<Info> parse_info(ByteView payload) {
