@@ -384,7 +384,6 @@ TEST(Program, KeepsAnIdentityInAFile) {
   EXPECT_NE(refused.errors.find("chmod 600 " + file), std::string::npos) << refused.errors;
 }
 
-/// Two agents of the library, on real sockets, each on a thread of its own.
 TEST(Library, SaysWhereItListensWhenItListensEverywhere) {
   System system;
   AgentOptions options;
@@ -402,6 +401,7 @@ TEST(Library, SaysWhereItListensWhenItListensEverywhere) {
   for (const std::string& address : addresses) EXPECT_FALSE(address.starts_with("/ip4/0.0.0.0/")) << address;
 }
 
+/// Two agents of the library, on real sockets, each on a thread of its own.
 TEST(Library, ExchangesATaskBetweenTwoLoops) {
   for (const char* const ip : {"127.0.0.1", "::1"}) {
     System provider_system;

@@ -436,7 +436,6 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
   std::optional<std::list<ByteStream*>::iterator> registered;
   PeerId proven;
   bool has_turn = false;
-  bool dialled = false;
   try {
     if (const std::optional<PeerId> named = address.peer_id()) {
       if (expected && *expected != *named) fail(Errc::unverified, address.text() + " is another peer's address");
@@ -444,11 +443,12 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
     }
     if (discovered) {
       co_await take_turn(race, address);
-      has_turn = true;
-      if (dial_turns_.in_vain(address, *expected, environment_.clock.now()))
+      if (dial_turns_.in_vain(address, *expected, environment_.clock.now())) {
+        dial_turns_.give_back(address);
         fail(Errc::unreachable, address.text() + " was dialled a moment ago for another peer, and this one was not there");
+      }
+      has_turn = true;
     }
-    dialled = true;
     std::unique_ptr<ByteStream> channel = environment_.transport.dial(address);
     registered = race.channels.insert(race.channels.end(), channel.get());
     co_await channel->connect(limits::dial);
@@ -460,7 +460,7 @@ Awaitable<void> Agent::attempt(Race& race, Multiaddr address, std::optional<Peer
   } catch (const boost::system::system_error& error) {
     if (!race.over) {
       race.failed(error);
-      if (has_turn && dialled && !is(error, Errc::exhausted)) dial_turns_.failed(address, *expected, proven, environment_.clock.now());
+      if (has_turn && !is(error, Errc::exhausted)) dial_turns_.failed(address, *expected, proven, environment_.clock.now());
     }
   }
   if (registered) race.channels.erase(*registered);

@@ -40,7 +40,10 @@ Awaitable<void> serve(Stream stream) {
 Awaitable<void> serve_if_free(Stream stream, std::shared_ptr<bool> busy) {
   if (*busy) fail(Errc::exhausted, "another measurement is under way");
   *busy = true;
-  const std::unique_ptr<bool, void (*)(bool*)> done(busy.get(), [](bool* flag) { *flag = false; });
+  const struct Done {
+    bool& busy;
+    ~Done() { busy = false; }
+  } done{*busy};
   co_await serve(std::move(stream));
 }
 

@@ -160,7 +160,7 @@ void begin_a_thousand_tasks(const Multiaddr& address, const std::string& muxer) 
 }
 
 TEST(Limits, OfMemoryHoldWhateverPeersSend) {
-  if (__sanitizer_get_current_allocated_bytes != nullptr) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
   for (const std::string& muxer : {std::string(yamux_protocol), std::string(mplex_protocol)}) {
     for (const std::size_t limit : {limits::memory_least, limits::memory}) {
       Serving serving({"--max-memory", std::to_string(limit >> 20) + "M", "--listen", on_127});
@@ -227,7 +227,7 @@ Ended ask_again_and_again(const Serving& serving, bool streamed) {
 }
 
 TEST(Limits, OfMemoryHoldWhateverResultsAreAskedForAgain) {
-  if (__sanitizer_get_current_allocated_bytes != nullptr) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
   constexpr std::size_t limit = limits::memory_least;
   for (const bool streamed : {false, true}) {
     Serving serving({"--max-memory", std::to_string(limit >> 20) + "M", "--listen", on_127, "--allow-any", "--as", "flood", "--", "sh",

@@ -11,7 +11,7 @@ extern "C" __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_b
 
 namespace p2p::test {
 
-/// A sanitizer keeps the memory.
+/// Whether a sanitizer hands the memory out.
 inline bool is_sanitized() { return __sanitizer_get_current_allocated_bytes != nullptr; }
 
 /// Bytes on the heap that are in use; 0 where nobody counts them.
