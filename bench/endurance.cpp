@@ -46,7 +46,7 @@ constexpr double allocated_growth_mib = 1;
 constexpr std::uint64_t receipts_at_most = std::uint64_t{1} << 30;  // bytes: more than a life leaves
 constexpr unsigned lives_to_a_keeper = 4;                           // of a provider; large tasks make receipts that take time to write
 constexpr std::size_t calls_kept = 256;
-constexpr int looks = 4;  // at what is held
+constexpr int looks = 30;  // at what is held, 50 ms apart: what is free goes back to the system a second later
 
 struct Counts {
   std::atomic<std::uint64_t> completed{0};
@@ -553,12 +553,12 @@ Held held_at_rest(World& world) {
     if (steady_clock::now() - start > patience) throw std::runtime_error("the providers do not come to rest");
     std::this_thread::sleep_for(milliseconds(10));
   }
-  give_free_memory_back();
   Held least;
   least.timers = world.timers;
   for (int i = 0; i < looks; ++i) {  // a provider may be asking which models there are
     std::this_thread::sleep_for(milliseconds(50));
     const Held held;
+    least.resident = std::min(least.resident, held.resident);
     least.descriptors = std::min(least.descriptors, held.descriptors);
     least.threads = std::min(least.threads, held.threads);
     least.timers = std::min<std::int64_t>(least.timers, world.timers);
@@ -623,7 +623,7 @@ int endure(unsigned minutes, unsigned seed) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  free_large_blocks_at_once();  // as p2p-agent does
+  give_free_memory_back();  // as p2p-agent does
   try {
     const unsigned minutes = argc > 1 ? static_cast<unsigned>(std::stoul(argv[1])) : 30;
     const unsigned seed = argc > 2 ? static_cast<unsigned>(std::stoul(argv[2])) : std::random_device()();

@@ -4,9 +4,6 @@
 #include "p2p_agents.hpp"
 
 #include <unistd.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <atomic>
 #include <boost/asio/post.hpp>
 #include <filesystem>
@@ -143,13 +140,6 @@ inline double resident_mib() {
   double resident = 0;
   file >> size >> resident;
   return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1024 * 1024);
-}
-
-/// The C library keeps for later what was given back to it.
-inline void give_free_memory_back() {
-#ifdef __GLIBC__
-  malloc_trim(0);
-#endif
 }
 
 /// Entries of a directory of /proc/self: "fd" for the open descriptors, "task" for the threads.

@@ -288,7 +288,7 @@ int main_of(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   crypto::forbid_core_dumps();
-  free_large_blocks_at_once();
+  give_free_memory_back();
   std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error
   const int exit = main_of(argc, argv);
   cli::Console::finish();

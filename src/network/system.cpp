@@ -8,6 +8,7 @@
 #include <malloc.h>
 #endif
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -130,21 +131,56 @@ class ThreadPool final : public WorkerPool {
   std::optional<asio::thread_pool> threads_;
 };
 
+std::atomic<bool> free_memory_goes_back = false;
+
+// What work leaves free goes back to the system a second later, when nothing is to be done just then.
+class FreeMemory {
+ public:
+  static constexpr std::chrono::seconds pause{1};  // what goes back sooner is asked for again by the next of many large messages
+
+  void worked(Time now) noexcept {
+    if (due_ == Time::max() && free_memory_goes_back.load(std::memory_order_relaxed)) due_ = now + pause;
+  }
+  /// Runs what is to be done next, and waits for it unless memory goes back before.
+  void wait(asio::io_context& context) const {
+    if (due_ == Time::max()) {
+      context.run_one();
+    } else {
+      context.run_one_until(due_);
+    }
+  }
+  void give_back(Time now) noexcept {
+    if (now < due_) return;
+    due_ = Time::max();
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+  }
+
+ private:
+  Time due_ = Time::max();
+};
+
 // Runs the loop until nothing is left to do.
 void run_until_done(asio::io_context& context) {
   const auto now = [] { return std::chrono::steady_clock::now(); };
   Watch watch(now());
+  FreeMemory memory;
   while (!context.stopped()) {
     const bool worked = context.poll() > 0;
     const Time looked = now();
     if (worked) {
       watch.worked(looked);
+      memory.worked(looked);
     } else if (watch.goes_on(looked)) {
       std::this_thread::yield();
       watch.yielded(looked, now());
     } else {
-      context.run_one();
-      watch.slept(looked, now());
+      memory.give_back(looked);
+      memory.wait(context);
+      const Time woken = now();
+      watch.slept(looked, woken);
+      memory.worked(woken);
     }
   }
 }
@@ -192,10 +228,14 @@ void System::run(Awaitable<void> work) {
   if (failure) std::rethrow_exception(failure);
 }
 
-void free_large_blocks_at_once() noexcept {
+void give_free_memory_back() noexcept {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 512 * 1024);  // which by itself grows to 32 MiB
+  // By itself the first grows up to 32 MiB with what is freed, and the second with it.
+  mallopt(M_MMAP_THRESHOLD, 8 * 1024 * 1024);
+  mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
+  mallopt(M_ARENA_MAX, 1);  // of the others' last block nothing goes back
 #endif
+  free_memory_goes_back = true;
 }
 
 }  // namespace p2p

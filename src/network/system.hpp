@@ -28,9 +28,9 @@ class System {
   std::unique_ptr<Parts> parts_;
 };
 
-/// For a program to call when it begins, since it concerns all of its process: blocks of half a megabyte and more get pages of their own,
-/// which the system has back with the block. Else messages of megabytes, once gone, leave a heap that stays a hundred times as large as
-/// what is in it. Does nothing where the C library is not glibc.
-void free_large_blocks_at_once() noexcept;
+/// For a program to call when it begins, since it concerns all of its process: memory that work leaves free goes back to the system a
+/// second later, from the loop of any System that has nothing to do just then. Else messages of megabytes, once gone, leave a heap that
+/// stays a hundred times as large as what is in it. Does nothing where the C library is not glibc.
+void give_free_memory_back() noexcept;
 
 }  // namespace p2p

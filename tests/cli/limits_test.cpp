@@ -13,6 +13,7 @@
 
 #include <unistd.h>
 #include <sstream>
+#include <thread>
 
 namespace p2p::test {
 namespace {
@@ -113,13 +114,15 @@ TEST(Limits, ThatAreReachedWithDescriptorsAreWaitedOut) {
   EXPECT_EQ(serve.wait(), 0) << serve.errors;
 }
 
-std::size_t peak_memory(int pid) {
+std::size_t memory_of(int pid, const std::string& which) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+    if (line.starts_with(which)) return std::stoull(line.substr(which.size())) * 1024;
   }
   return 0;
 }
+std::size_t peak_memory(int pid) { return memory_of(pid, "VmHWM:"); }
+std::size_t own_memory(int pid) { return memory_of(pid, "RssAnon:"); }
 
 /// Four peers begin a task of 4 MiB on each of 250 streams, and leave its last bytes out.
 void begin_a_thousand_tasks(const Multiaddr& address, const std::string& muxer) {
@@ -157,6 +160,24 @@ void begin_a_thousand_tasks(const Multiaddr& address, const std::string& muxer) 
   };
   system.run(all());
   EXPECT_EQ(begun, 1000U);
+}
+
+TEST(Limits, MemoryOfLargeTasksGoesBackWhenTheyAreDone) {
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  constexpr std::size_t rest = 6 * 1024 * 1024;  // of the heap, among what stays
+  Serving serving({"--max-memory", "1G", "--listen", on_127});
+  const std::size_t before = own_memory(serving.process.pid());
+  if (before == 0) GTEST_SKIP() << "nobody says here how much memory a process has";
+  const Ended tasks = run({"bench", serving.address, "--prompt-bytes", "1000000", "--total", "72", "--concurrency", "32", "--json"});
+  EXPECT_EQ(tasks.exit, 0) << tasks.errors;
+  EXPECT_GE(peak_memory(serving.process.pid()), before + 2 * (limits::results_kept_bytes + rest)) << "there was little to give back";
+  const std::size_t after = eventually(
+      [&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        return own_memory(serving.process.pid());
+      },
+      [&](std::size_t now) { return now <= before + limits::results_kept_bytes + rest; });
+  EXPECT_LE(after, before + limits::results_kept_bytes + rest);
 }
 
 TEST(Limits, OfMemoryHoldWhateverPeersSend) {
