@@ -1,4 +1,5 @@
 #include "cli/session.hpp"
+#include "cli/units.hpp"
 #include "network/perf.hpp"
 #include "task/manager.hpp"
 
@@ -6,7 +7,6 @@
 #include <unistd.h>
 #include <algorithm>
 #include <boost/json/serialize.hpp>
-#include <cmath>
 #include <cstdio>
 
 namespace p2p::cli {
@@ -31,11 +31,11 @@ class Times {
   /// n, min, p50, p99, max in milliseconds; quantiles by nearest rank.
   json::object summary() {
     std::sort(times_.begin(), times_.end());
-    const auto rank = [this](double share) {
-      const auto place = static_cast<std::size_t>(std::ceil(share * static_cast<double>(times_.size())));
+    const auto rank = [this](std::size_t percent) {
+      const std::size_t place = (percent * times_.size() + 99) / 100;
       return milliseconds_of(times_[std::max<std::size_t>(place, 1) - 1]);
     };
-    return {{"n", times_.size()}, {"min", rank(0)}, {"p50", rank(0.5)}, {"p99", rank(0.99)}, {"max", rank(1)}};
+    return {{"n", times_.size()}, {"min", rank(0)}, {"p50", rank(50)}, {"p99", rank(99)}, {"max", rank(100)}};
   }
 
   /// Each, in milliseconds.
@@ -50,7 +50,7 @@ class Times {
 };
 
 double per_second(std::size_t count, Duration time) {
-  return std::round(10 * static_cast<double>(count) / std::chrono::duration<double>(time).count()) / 10;
+  return rounded(static_cast<double>(count) / std::chrono::duration<double>(time).count(), 10);
 }
 
 /// Where the measured peer is, once that is known.
@@ -260,7 +260,7 @@ class Bench {
       Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(perf_protocol));
       co_await perf(stream, up ? size : 0, up ? 0 : size);
       const Duration time = session_.now() - start;
-      const double rate = std::round(static_cast<double>(size) / 1e5 / std::chrono::duration<double>(time).count()) / 10;
+      const double rate = rounded(static_cast<double>(size) / 1e6 / std::chrono::duration<double>(time).count(), 10);
       tell(up ? "bulk up" : "bulk down", up ? "bulk_up" : "bulk_down", {{"bytes", size}, {"ms", milliseconds_of(time)}, {"MBps", rate}});
     }
     dialler.agent.disconnect(target_.peer);

@@ -3,6 +3,7 @@
 #include "base/limits.hpp"
 #include "cli/output.hpp"
 #include "cli/pace.hpp"
+#include "cli/units.hpp"
 
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -228,6 +228,6 @@ std::unique_ptr<Logger> make_logger(const std::string& level) {
   return std::make_unique<SpdLogger>(known);
 }
 
-double milliseconds_of(Duration duration) { return std::round(std::chrono::duration<double, std::micro>(duration).count()) / 1000; }
+double milliseconds_of(Duration duration) { return rounded(std::chrono::duration<double, std::milli>(duration).count(), 1000); }
 
 }  // namespace p2p::cli

@@ -1,7 +1,7 @@
 #include "cli/session.hpp"
+#include "cli/units.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 namespace p2p::cli {
@@ -46,7 +46,7 @@ Exit ping(const PingOptions& options) {
       double sum = 0;
       for (const double time : times) sum += time;
       const auto [least, most] = std::minmax_element(times.begin(), times.end());
-      const double mean = std::round(1000 * sum / static_cast<double>(times.size())) / 1000;
+      const double mean = rounded(sum / static_cast<double>(times.size()), 1000);
       event["min_ms"] = *least;
       event["avg_ms"] = mean;
       event["max_ms"] = *most;

@@ -13,5 +13,7 @@ namespace p2p::cli {
 std::optional<Duration> parse_duration(std::string_view text);
 /// "4096" (bytes), "64K", "2M", "1G", in powers of 1,024: up to 2^53. Nothing for another text.
 std::optional<std::uint64_t> parse_size(std::string_view text);
+/// `value`, from 0 to 2^53, to the nearest of as many `parts` of one: what is printed has no more digits than it was measured with.
+double rounded(double value, int parts);
 
 }  // namespace p2p::cli
