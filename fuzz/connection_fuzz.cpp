@@ -99,7 +99,25 @@ class Listening {
  public:
   Listening(std::string muxer, bool peer_dials) : yamux_(muxer == yamux_protocol), peer_dials_(peer_dials) {}
 
-  void credit(std::uint32_t stream, std::uint64_t bytes) { allowed_[stream] += bytes; }
+  /// What the peer says: the windows that it gives.
+  void heard(ByteView plaintext) {
+    if (!yamux_) return;
+    append(said_, plaintext);
+    ByteView in = said_;
+    while (true) {
+      const std::size_t passed = std::min(in.size(), body_left_);
+      body_left_ -= passed;
+      in = in.subspan(passed);
+      if (in.size() < 12) break;
+      const std::uint32_t stream = load_u32(&in[4]);
+      const std::uint32_t length = load_u32(&in[8]);
+      if ((load_u16(&in[2]) & 1U) != 0) allowed_[stream] += limits::yamux_initial_window;
+      if (in[1] == 0) body_left_ = length;
+      if (in[1] == 1) allowed_[stream] += length;
+      in = in.subspan(12);
+    }
+    said_.erase(said_.begin(), said_.end() - static_cast<std::ptrdiff_t>(in.size()));
+  }
 
   void read(ByteView plaintext) {
     append(unread_, plaintext);
@@ -122,7 +140,7 @@ class Listening {
     if (in.size() < 12 + body) return false;
     if ((flags & 1U) != 0 && type == 1) {
       fuzz::require((stream % 2 == 0) == peer_dials_);
-      credit(stream, limits::yamux_initial_window);
+      allowed_[stream] += limits::yamux_initial_window;
     }
     if (type == 0) {
       allowed_[stream] -= static_cast<std::int64_t>(body);
@@ -147,6 +165,8 @@ class Listening {
   bool yamux_;
   bool peer_dials_;
   Bytes unread_;
+  Bytes said_;  // and not looked at
+  std::size_t body_left_ = 0;
   std::map<std::uint32_t, std::int64_t> allowed_;
   std::uint64_t opened_ = 0;
 };
@@ -373,6 +393,7 @@ class Course {
   }
   void seal() {
     if (secure_) {
+      if (listening_) listening_->heard(plaintext_);
       secure_->writer.append(plaintext_);
       send(secure_->writer.take({}));
     } else {
@@ -390,9 +411,6 @@ class Course {
     store_u32(&header[4], stream);
     store_u32(&header[8], length);
     append(plaintext_, header);
-    if (!listening_) return;
-    if ((flags & 1U) != 0) listening_->credit(stream, limits::yamux_initial_window);
-    if (type == 1) listening_->credit(stream, length);
   }
   void mplex_frame(std::uint64_t number, std::uint8_t flag, std::uint64_t length) {
     put_uvarint(plaintext_, number << 3 | flag);
