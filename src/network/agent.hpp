@@ -5,7 +5,7 @@
 #include "base/limits.hpp"
 #include "network/admission.hpp"
 #include "network/connection.hpp"
-#include "network/dial_turns.hpp"
+#include "network/dialer.hpp"
 #include "network/discovery.hpp"
 #include "network/identify.hpp"
 #include "network/ping.hpp"
@@ -124,7 +124,6 @@ class Agent {
 
  private:
   struct Peer;
-  struct Race;
   struct OwnIdentify {
     Time checked;
     std::vector<Interface> interfaces;
@@ -133,11 +132,7 @@ class Agent {
 
   Awaitable<void> accept(Listener& listener);
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
-  /// The attempts of connect(). One at an address that discovery gave takes its turn (dial_turns.hpp).
   Awaitable<const Connection*> dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered);
-  Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected, bool discovered);
-  /// Returns when nobody else dials the address. Throws closed when the race is over before.
-  Awaitable<void> take_turn(Race& race, const Multiaddr& address);
   Peer& adopt(Upgraded upgraded, Admission::Guest guest);
   /// Who has to go for a connection of the guest's, if anybody has to. Throws exhausted when there is no place for it in any case.
   Peer* in_the_place_of(const Admission::Guest& guest);
@@ -168,11 +163,10 @@ class Agent {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<Discovery> discovery_;
   Admission admission_;
+  Dialer dialer_;
   MemoryBudget memory_;
   std::list<Peer> peers_;  // one for each connection
   std::multimap<PeerId, Peer*> peers_by_id_;
-  std::list<Race*> races_;  // dials under way
-  DialTurns dial_turns_;
   std::list<Alarm*> pauses_;                   // pause_until() under way
   std::deque<PeerId> heard_;                   // discovered and not yet returned by next_discovered()
   std::unordered_map<PeerId, Time> returned_;  // when, less than limits::mdns_news ago
