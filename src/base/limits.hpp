@@ -146,6 +146,7 @@ inline constexpr seconds results_kept_for{600};
 inline constexpr milliseconds retry_pause{200};             // before a task is sent again over a new connection; doubles each time
 inline constexpr seconds retry_pause_max{5};                // where it stops doubling
 inline constexpr milliseconds receipts_full_retry{60'000};  // what is told while there is no room for receipts
+inline constexpr seconds receipts_look{10};                 // between looks whether there is some again
 inline constexpr milliseconds linger_on_retry{10'000};      // that a requester asks for who may send its task again
 inline constexpr std::size_t models_offered = 256;          // model names of one executor; what else it has is left out
 inline constexpr std::size_t model_name = 256;              // bytes

@@ -203,11 +203,22 @@ Exit serve(const ServeOptions& options) {
   }
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
+  try {
+    allow_descriptors(options.max_connections);
+  } catch (const boost::system::system_error& error) {  // more than there are at present wait until some are free
+    environment.log.write(Logger::Level::warn, message_of(error));
+  }
   agent_options.max_connections_per_address = options.max_connections_per_address;
   const Executors executors(options, environment);
   const std::unique_ptr<AllowList> allowed = allow_list(options, executors.need_permission());
   std::unique_ptr<ReceiptStore> receipts;
-  if (!options.receipts.empty()) receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, options.receipts_max);
+  if (!options.receipts.empty()) {
+    constexpr std::uint64_t least = receipt_limit / (1024 * 1024) + 1;
+    if (options.receipts_max >> 20 < least) {
+      throw Failure(Exit::usage, "--receipts-max has to be at least " + std::to_string(least) + "M, which a single receipt can take");
+    }
+    receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, options.receipts_max);
+  }
 
   ProviderOptions provider_options;
   provider_options.slots = options.slots;

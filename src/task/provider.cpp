@@ -17,6 +17,10 @@ milliseconds whole_ms(Duration duration) { return std::chrono::duration_cast<mil
 
 constexpr std::uint64_t again_pause = 1000;  // ms, for whoever finds too many who want what was answered before
 
+TaskError not_allowed(const PeerId& requester) {
+  return {"not_allowed", "this provider runs nothing for " + requester.text() + "; ask its owner to allow this PeerId", {}};
+}
+
 TaskError no_memory(std::uint64_t retry_after_ms) {
   return {"busy", "the memory that this provider has for tasks is used up; try again later", retry_after_ms};
 }
@@ -339,63 +343,60 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   const std::string sha256 = task_hash(payload);
   const std::size_t size = payload.size();
   payload = Bytes();
-
-  std::shared_ptr<TaskCourse> course;
-  std::optional<TaskError> why;
-  if (!admitted || !may_ask(requester)) {  // who may ask can have changed meanwhile
-    why = TaskError{"not_allowed", "this provider runs nothing for " + requester.text() + "; ask its owner to allow this PeerId", {}};
-  } else if (!parsed.task) {
-    why = TaskError{"invalid_task", parsed.problem, {}};
-  } else {
-    std::string key = key_of(requester, parsed.task_id);
-    bool known = false;
-    const Time now = environment_.clock.now();
-    if (const auto job = jobs_.find(key); job != jobs_.end()) {
-      known = true;
-      if (job->second->outcome.task_sha256 == sha256) course = job->second;
-    } else if (const ResultMemory::Kept* const kept = memory_.find(key, now)) {
-      known = true;
-      if (kept->task_sha256 == sha256) {
-        course = course_again(key, party.host, *parsed.task, kept->envelope);
-        if (!course) why = no_memory(again_pause);
-      }
-    }
-    if (course && course->followers() >= limits::task_followers) {
-      course.reset();
-      why = TaskError{"busy", "too many streams follow this task already", again_pause};
-    }
-    if (!course && !why) {
-      Route route = this->route(*parsed.task, size);
-      if (!is_for_us(*parsed.task)) {
-        why = TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id_text(), {}};
-      } else if (route.error) {
-        why = std::move(route.error);
-      } else if (known) {
-        why = TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
-      } else {
-        auto job = std::make_shared<Job>(*this, *route.lane, std::move(key), party, *std::move(parsed.task), sha256,
-                                         options_.receipts != nullptr ? std::move(envelope) : Bytes());
-        why = enter(*job);
-        if (!why) {
-          jobs_.emplace(job->key, job);
-          group_.spawn(go(job));
-          course = std::move(job);
-        }
-      }
+  if (admitted && parsed.task && lacks_receipts(receipt_size_limit(envelope.size()))) {
+    const bool looked = co_await options_.receipts->look_again(environment_.clock.now());
+    if (looked && lacks_receipts(receipt_size_limit(envelope.size()))) {
+      environment_.log.write(Logger::Level::warn, "there is no room for more receipts; tasks are refused until old ones are moved away");
     }
   }
+  const bool may_run = admitted && may_ask(requester);  // which can have changed meanwhile
+  Reception reception = may_run ? receive(party, parsed, sha256, size, envelope) : Reception(not_allowed(requester));
   envelope = Bytes();
   memory.set(0);
-  if (course) {
+  if (auto* const course = std::get_if<std::shared_ptr<TaskCourse>>(&reception)) {
     const std::function<void()> told = [&] { idle.emplace(*this, stream, party); };
-    if (!co_await follow(environment_, agent_.identity(), stream, std::move(course), told)) ++refused_;
+    if (!co_await follow(environment_, agent_.identity(), stream, std::move(*course), told)) ++refused_;
   } else {
-    co_await reject(stream, std::move(parsed.task_id), sha256, *std::move(why));
+    co_await reject(stream, std::move(parsed.task_id), sha256, std::get<TaskError>(std::move(reception)));
     idle.emplace(*this, stream, party);
     stream.close_write();
     const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
     if (!co_await ends_behind_task(environment_, stream)) ++refused_;
   }
+}
+
+bool Provider::lacks_receipts(std::uint64_t bytes) const {
+  return options_.receipts != nullptr && options_.receipts->full(promised_ + bytes);
+}
+
+// What it joins or begins, or why nothing.
+Provider::Reception Provider::receive(const Party& party, ParsedTask& parsed, const std::string& sha256, std::size_t size,
+                                      Bytes& envelope) {
+  if (!parsed.task) return TaskError{"invalid_task", parsed.problem, {}};
+  std::string key = key_of(party.requester, parsed.task_id);
+  const auto job = jobs_.find(key);
+  const ResultMemory::Kept* const kept = job == jobs_.end() ? memory_.find(key, environment_.clock.now()) : nullptr;
+  std::shared_ptr<TaskCourse> same;
+  if (job != jobs_.end() && job->second->outcome.task_sha256 == sha256) same = job->second;
+  if (kept != nullptr && kept->task_sha256 == sha256) {
+    same = course_again(key, party.host, *parsed.task, kept->envelope);
+    if (!same) return no_memory(again_pause);
+  }
+  if (same && same->followers() >= limits::task_followers) return TaskError{"busy", "too many streams follow this task already", again_pause};
+  if (same) return same;
+
+  if (!is_for_us(*parsed.task)) return TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id_text(), {}};
+  Route route = this->route(*parsed.task, size);
+  if (route.error) return *std::move(route.error);
+  if (job != jobs_.end() || kept != nullptr) {
+    return TaskError{"task_id_conflict", "another task has this task_id; give each task a new one", {}};
+  }
+  auto begun = std::make_shared<Job>(*this, *route.lane, std::move(key), party, *std::move(parsed.task), sha256,
+                                     options_.receipts != nullptr ? std::move(envelope) : Bytes());
+  if (std::optional<TaskError> why = enter(*begun)) return *std::move(why);
+  jobs_.emplace(begun->key, begun);
+  group_.spawn(go(begun));
+  return begun;
 }
 
 bool Provider::is_for_us(const Task& task) const {
@@ -521,7 +522,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   Lane& lane = job.lane;
   if (shutting_down_) return TaskError{"shutting_down", "the provider is going away; ask another one", {}};
   if (std::optional<TaskError> why = lane.executor.unready()) return why;
-  if (options_.receipts != nullptr && options_.receipts->full(promised_ + job.receipt_size)) {
+  if (lacks_receipts(job.receipt_size)) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <exception>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 namespace p2p {
@@ -39,6 +41,20 @@ bool is_own_temporary(std::string_view name) {
   fail(Errc::invalid, "cannot keep receipts in " + directory + ": " + why);
 }
 
+template <class Call>
+void for_each_in(const std::string& directory, Call call) {
+  std::error_code error;
+  for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) call(*at);
+  if (error) refuse(directory, error.message());
+}
+
+void clear_temporaries(const std::string& directory) {
+  for_each_in(directory, [](const fs::directory_entry& entry) {
+    std::error_code gone;
+    if (is_own_temporary(entry.path().filename().string())) fs::remove(entry.path(), gone);
+  });
+}
+
 }  // namespace
 
 ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_t max_bytes)
@@ -51,7 +67,8 @@ ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_
     if (flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       refuse(directory_, "another agent does so already; give each a directory of its own");
     }
-    take_stock();
+    clear_temporaries(directory_);
+    used_ = sum();
     const DurableFile trial((fs::path(directory_) / ("00000000T000000.000Z-trial" + std::string(suffix))).string());
   } catch (...) {
     close(lock_);
@@ -61,16 +78,32 @@ ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_
 
 ReceiptStore::~ReceiptStore() { close(lock_); }
 
-void ReceiptStore::take_stock() {
-  std::error_code error;
-  for (fs::directory_iterator at(directory_, error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename().string();
+std::uint64_t ReceiptStore::sum() const {
+  std::uint64_t bytes = 0;
+  for_each_in(directory_, [&bytes](const fs::directory_entry& entry) {
     std::error_code gone;
-    if (is_own_temporary(name)) fs::remove(at->path(), gone);
-    if (!is_own(name) || !at->is_regular_file(gone)) continue;
-    if (const std::uint64_t size = at->file_size(gone); !gone) used_ += size;
-  }
-  if (error) refuse(directory_, error.message());
+    if (!is_own(entry.path().filename().string()) || !entry.is_regular_file(gone)) return;
+    if (const std::uint64_t size = entry.file_size(gone); !gone) bytes += size;
+  });
+  return bytes;
+}
+
+Awaitable<bool> ReceiptStore::look_again(Time now) {
+  if (looking_ || now < next_look_) co_return false;
+  next_look_ = now + limits::receipts_look;
+  looking_ = true;
+  unseen_ = in_work_;
+  std::optional<std::uint64_t> found;
+  const std::function<void()> look = [&] {
+    try {
+      found = sum();
+    } catch (const boost::system::system_error&) {  // keep() says it, to whom it matters
+    }
+  };
+  co_await pool_.run(look);
+  looking_ = false;
+  if (found) used_ = *found + unseen_;
+  co_return true;
 }
 
 std::string ReceiptStore::free_path(const ReceiptName& name) const {
@@ -89,8 +122,8 @@ std::string ReceiptStore::free_path(const ReceiptName& name) const {
 Awaitable<void> ReceiptStore::keep(ReceiptName name, Bytes receipt) {
   if (full(receipt.size())) fail(Errc::exhausted, "there is no room for another receipt in " + directory_ + ": move old ones away");
   const std::string path = free_path(name);
-  used_ += receipt.size();
   writing_.insert(path);
+  for (std::uint64_t* const sum : {&used_, &unseen_, &in_work_}) *sum += receipt.size();
   const std::function<void()> work = [&] {
     try {
       write_durably(path, receipt);
@@ -99,14 +132,18 @@ Awaitable<void> ReceiptStore::keep(ReceiptName name, Bytes receipt) {
       fail(Errc::exhausted, "the receipt cannot be kept: " + message_of(error));
     }
   };
+  std::exception_ptr failure;
   try {
     co_await pool_.run(work);
   } catch (...) {
-    writing_.erase(path);
-    used_ -= receipt.size();
-    throw;
+    failure = std::current_exception();
   }
   writing_.erase(path);
+  in_work_ -= receipt.size();
+  if (!failure) co_return;
+  used_ -= receipt.size();
+  unseen_ -= receipt.size();
+  std::rethrow_exception(failure);
 }
 
 }  // namespace p2p

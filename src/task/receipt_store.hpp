@@ -24,6 +24,8 @@ class ReceiptKeeper {
   /// Whether `bytes` more might not fit. A provider asks before it takes a task, with the most that the receipts of all that it has not
   /// answered yet can take, the new one's included: receipt_size_limit() of each. What it then keeps always fits.
   virtual bool full(std::uint64_t bytes) const = 0;
+  /// Finds out what room there is by now, since its owner may have made some; false when it did so less than limits::receipts_look ago.
+  virtual Awaitable<bool> look_again(Time now) = 0;
   /// Returns when the receipt is on the disk. Throws exhausted, with why it is not.
   virtual Awaitable<void> keep(ReceiptName name, Bytes receipt) = 0;
 };
@@ -42,18 +44,24 @@ class ReceiptStore final : public ReceiptKeeper {
   ReceiptStore& operator=(const ReceiptStore&) = delete;
 
   bool full(std::uint64_t bytes) const override { return bytes > max_bytes_ - std::min(max_bytes_, used_); }
+  Awaitable<bool> look_again(Time now) override;
   Awaitable<void> keep(ReceiptName name, Bytes receipt) override;
 
   std::uint64_t used() const noexcept { return used_; }
 
  private:
-  void take_stock();
+  /// Bytes of all receipts in the directory. Throws invalid.
+  std::uint64_t sum() const;
   std::string free_path(const ReceiptName& name) const;
 
   WorkerPool& pool_;
   const std::string directory_;
   const std::uint64_t max_bytes_;
   std::uint64_t used_ = 0;         // what is being written included
+  std::uint64_t unseen_ = 0;       // of these, what a look may not have seen: what was being written at some time since it began
+  std::uint64_t in_work_ = 0;      // what is being written
+  bool looking_ = false;
+  Time next_look_{};
   std::set<std::string> writing_;  // paths
   int lock_ = -1;                  // the directory, so that no other store clears away what this one writes
 };

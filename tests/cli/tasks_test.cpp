@@ -234,10 +234,19 @@ TEST(Receipts, OfBothSidesVerify) {
 
 TEST(Receipts, WithoutRoomForThemTheProviderIsBusy) {
   const TemporaryDirectory directory;
-  Serving provider({"--receipts", directory.file("kept"), "--receipts-max", "1M"});
+  const std::string kept = directory.file("kept");
+  std::filesystem::create_directory(kept);
+  write_file(kept + "/20260117T103000.123Z-old.receipt", std::string(6'000'000, 'r'));
+  Serving provider({"--receipts", kept, "--receipts-max", "9M"});
   const Ended answer = run({"run", "--json", "--peer", provider.address, "hello"});
   EXPECT_EQ(answer.exit, 5);
   EXPECT_EQ(text_of(parsed(answer.output).at("error").get_object(), "code"), "busy");
+  provider.process.signal(SIGTERM);
+  EXPECT_EQ(provider.process.wait(), 0);
+  EXPECT_NE(provider.process.errors.find("there is no room for more receipts"), std::string::npos) << provider.process.errors;
+  const Ended refused = run({"serve", "--receipts", kept, "--receipts-max", "8M"});
+  EXPECT_EQ(refused.exit, 2);
+  EXPECT_NE(refused.errors.find("--receipts-max has to be at least 9M"), std::string::npos) << refused.errors;
 }
 
 TEST(Run, WritesAllOfALongAnswerIntoAPipe) {

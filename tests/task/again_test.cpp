@@ -359,6 +359,7 @@ class SlowKeeper final : public ReceiptKeeper {
  public:
   explicit SlowKeeper(SimNetwork& network) : network_(network) {}
   bool full(std::uint64_t) const override { return false; }
+  Awaitable<bool> look_again(Time) override { co_return false; }
   Awaitable<void> keep(ReceiptName, Bytes) override {
     ++kept;
     co_await pause(network_, seconds(2));

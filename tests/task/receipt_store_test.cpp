@@ -164,6 +164,44 @@ TEST_F(Receipts, FillTheirDirectoryToItsLimit) {
   EXPECT_TRUE(ReceiptStore(pool, more, 100).full(1));
 }
 
+TEST_F(Receipts, HaveRoomAgainWhenOldOnesWereMovedAway) {
+  ReceiptStore store(pool, directory.path(), 100);
+  network.run([&]() -> Awaitable<void> {
+    const Time now = network.clock().now();
+    EXPECT_EQ(co_await keep(store, name, 100), "kept");
+    for (const Duration later : {Duration::zero(), Duration(limits::receipts_look)}) {
+      fs::remove(directory.file(names_in(directory.path()).at(0)));
+      EXPECT_TRUE(store.full(1));
+      EXPECT_TRUE(co_await store.look_again(now + later));
+      EXPECT_FALSE(store.full(100));
+      EXPECT_EQ(co_await keep(store, name, 100), "kept");
+      EXPECT_FALSE(co_await store.look_again(now + later + limits::receipts_look - std::chrono::milliseconds(1)));
+      EXPECT_TRUE(store.full(1));
+    }
+  }());
+}
+
+TEST_F(Receipts, ThatAreWrittenWhileItLooksCountInAnyCase) {
+  for (const bool written_first : {true, false}) {
+    HeldPool held(network.loop());
+    ReceiptStore store(held, directory.path(), 1000);
+    const std::uint64_t before = store.used();
+    network.run([&]() -> Awaitable<void> {
+      TaskGroup group(network.loop());
+      const auto write = [&]() -> Awaitable<void> { EXPECT_EQ(co_await keep(store, name, 30), "kept"); };
+      const auto look = [&]() -> Awaitable<void> { EXPECT_TRUE(co_await store.look_again(network.clock().now())); };
+      if (written_first) group.spawn(write());
+      group.spawn(look());
+      if (!written_first) group.spawn(write());
+      EXPECT_EQ(held.begun, 2U);
+      held.free.open();
+      co_await group.join();
+    }());
+    // What was there when it looked as well as written meanwhile counts twice until the next time.
+    EXPECT_EQ(store.used(), before + (written_first ? 60U : 30U));
+  }
+}
+
 TEST_F(Receipts, ThatAreWrittenAtOnceStayWithinTheLimitTogether) {
   HeldPool held(network.loop());
   ReceiptStore store(held, directory.path(), 100);

@@ -329,6 +329,10 @@ TEST_P(Crowd, NobodyHasMoreThanHalfOfTheSlotsWhileOthersWait) {
 class Shelf final : public ReceiptKeeper {
  public:
   bool full(std::uint64_t bytes) const override { return bytes > room; }
+  Awaitable<bool> look_again(Time) override {
+    if (made) room = *std::exchange(made, std::nullopt);
+    co_return true;
+  }
   Awaitable<void> keep(ReceiptName name, Bytes receipt) override {
     if (is_broken) fail(Errc::exhausted, "no space left on the device");
     kept.push_back(std::move(receipt));
@@ -336,6 +340,7 @@ class Shelf final : public ReceiptKeeper {
     co_return;
   }
   std::uint64_t room = std::uint64_t{1} << 30;
+  std::optional<std::uint64_t> made = {};  // room, since it looked
   bool is_broken = false;
   std::vector<Bytes> kept;
   std::vector<PeerId> requesters;
@@ -368,6 +373,10 @@ TEST_P(Sharing, AResultIsSentWhenItsReceiptIsKept) {
     co_await group.join();
     EXPECT_EQ(std::count(ends.begin(), ends.end(), "busy"), 1);
     EXPECT_EQ(shelf.kept.size(), 2U);
+    shelf.room = 0;
+    EXPECT_EQ(co_await asked(""), "busy");
+    shelf.made = std::uint64_t{1} << 30;
+    EXPECT_EQ(co_await asked(""), "Processed: hi");
   });
 }
 
