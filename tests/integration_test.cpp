@@ -136,6 +136,28 @@ TEST(Program, MeasuresOnlyWhatItIsAskedFor) {
   }
 }
 
+TEST(Program, TellsWhatItMeasuredBeforeItFailed) {
+  Serving provider;  // without --perf
+  const Ended measured = run({"bench", "--json", provider.address, "--pings", "3", "--bulk", "1"});
+  EXPECT_EQ(measured.exit, 4) << measured.errors;
+  const std::size_t end = measured.output.find('\n');
+  EXPECT_EQ(parsed(measured.output.substr(0, end)).at("ping_ms").at("n").to_number<int>(), 3);
+  EXPECT_EQ(text_of(parsed(measured.output.substr(end + 1)), "event"), "error");
+  // What cannot be measured is known before anything is.
+  const Ended refused = run({"bench", provider.address, "--pings", "3", "--total", "20", "--concurrency", "10"});
+  EXPECT_EQ(refused.exit, 2);
+  EXPECT_EQ(refused.output, "");
+}
+
+TEST(Program, MeasuresAsManyTasksAsItsConcurrencyNeeds) {
+  Serving provider({"--queue", "600", "--slots", "600"});
+  const Ended measured = run({"bench", "--json", provider.address, "--concurrency", "600"});
+  EXPECT_EQ(measured.exit, 0) << measured.errors;
+  const json::object figures = parsed(measured.output);
+  EXPECT_EQ(figures.at("task_conc").at("total").to_number<int>(), 2400);
+  EXPECT_TRUE(figures.at("bulk_up").is_null());  // it serves no perf
+}
+
 TEST(Program, HoldsConnectionsUntilItsInputEnds) {
   const TemporaryDirectory directory;
   const std::string file = directory.file("pid");

@@ -70,6 +70,10 @@ struct Dialler {
 class Bench {
  public:
   explicit Bench(const BenchOptions& options) : options_(options), session_(options, !parse_peer(options.peer).address) {
+    if (options_.total && *options_.total <= 2 * options_.concurrency) {
+      throw Failure(Exit::usage, "give a --total of more than twice --concurrency: the first tasks warm up and don't count");
+    }
+    if (options_.hold) allow_descriptors(*options_.hold);
     options_for_diallers_.muxers = parse_muxers(options.muxers);
     options_for_diallers_.mdns = false;
   }
@@ -84,6 +88,7 @@ class Bench {
       } catch (...) {
         failure = std::current_exception();
       }
+      if (failure) tell_report();  // what was measured until then
       for (const auto& dialler : diallers_) co_await dialler->agent.stop();
       session_.agent().close();
       co_await watch.join();
@@ -98,24 +103,37 @@ class Bench {
     const Connection* const connection = session_.agent().connection_to(target_.peer);
     target_.addresses.push_back(connection->remote_address());
     report_["muxer"] = muxer_name(connection->muxer());
-    co_await session_.agent().identify(target_.peer);
+    session_.console().line(target_.peer.text() + " over " + std::string(muxer_name(connection->muxer())));
+    const bool all = !options_.pings && !options_.tasks && !options_.total && !options_.connections && !options_.hold && !options_.bulk;
+    if (all) co_await identified(session_.agent());
     const bool serves_perf = session_.agent().speaks(target_.peer, perf_protocol);
     session_.agent().disconnect(target_.peer);
 
-    const bool all = !options_.pings && !options_.tasks && !options_.total && !options_.connections && !options_.hold && !options_.bulk;
     if (options_.pings || all) co_await measure_pings(options_.pings.value_or(1000));
     if (options_.tasks || all) co_await measure_tasks(options_.tasks.value_or(700));
     if ((options_.total && !options_.hold) || all) {
       std::vector<Dialler*> over;
       for (unsigned i = 0; i < options_.concurrency; i += tasks_over_one) over.push_back(co_await connected());
-      co_await measure_concurrent_tasks(options_.total.value_or(2000), over);
+      co_await measure_concurrent_tasks(options_.total.value_or(std::max(2000U, 4 * options_.concurrency)), over);
       for (Dialler* const dialler : over) dialler->agent.disconnect(target_.peer);
     }
     if (options_.connections || all) co_await measure_connections(options_.connections.value_or(100));
     if (options_.bulk || (all && serves_perf)) co_await measure_bulk(options_.bulk.value_or(64) * mebibyte);
     if (options_.hold) co_await hold(*options_.hold);
-    if (report_.size() > 2) tell_report();
-    if (all && !serves_perf) session_.console().line("bulk not measured: the peer does not speak " + std::string(perf_protocol));
+    if (all && !serves_perf) {
+      report_["bulk_up"] = report_["bulk_down"] = nullptr;
+      session_.console().line("bulk not measured: the peer does not speak " + std::string(perf_protocol));
+    }
+    tell_report();
+  }
+
+  /// Returns when the peer has said what it speaks, or that it does not say.
+  Awaitable<void> identified(Agent& agent) {
+    try {
+      co_await agent.identify(target_.peer);
+    } catch (const boost::system::system_error&) {
+      if (agent.connection_to(target_.peer) == nullptr) throw;
+    }
   }
 
   /// A new agent with a connection to the target.
@@ -129,6 +147,7 @@ class Bench {
     const Environment& environment = session_.system().environment();
     KeyPair identity = identity_of(options_, session_.system().random());
     diallers_.push_back(std::make_unique<Dialler>(environment, std::move(identity), options_for_diallers_));
+    diallers_.back()->manager.trust(target_.peer);  // the user named it
     return *diallers_.back();
   }
 
@@ -162,7 +181,7 @@ class Bench {
 
   Awaitable<void> measure_tasks(unsigned count) {
     Dialler& dialler = *co_await connected();
-    co_await dialler.agent.identify(target_.peer);
+    co_await identified(dialler.agent);
     Times times;
     for (unsigned i = 0; i < count; ++i) {
       if (i == tasks_warm_up) times.start_over();
@@ -175,10 +194,7 @@ class Bench {
 
   Awaitable<void> measure_concurrent_tasks(unsigned count, std::vector<Dialler*> over) {
     const unsigned in_flight = options_.concurrency;
-    if (count <= 2 * in_flight) {
-      throw Failure(Exit::usage, "give a --total of more than twice --concurrency: the first tasks warm up and don't count");
-    }
-    for (Dialler* const dialler : over) co_await dialler->agent.identify(target_.peer);
+    for (Dialler* const dialler : over) co_await identified(dialler->agent);
     Times times;
     bool warming_up = true;
     Time start = session_.now();
@@ -276,7 +292,7 @@ class Bench {
     const std::function<Awaitable<void>(unsigned)> one = [&](unsigned) -> Awaitable<void> {
       Dialler* const dialler = co_await connected();
       held.push_back(dialler);
-      co_await dialler->agent.identify(target_.peer);
+      co_await identified(dialler->agent);
     };
     co_await several_at_once(count, held_at_once, one);
     check_held();
@@ -329,7 +345,9 @@ class Bench {
     session_.console().line(line);
   }
 
+  /// What was measured since the last time, if anything was.
   void tell_report() {
+    if (report_.size() <= 2) return;
     json::object next{{"event", "bench"}, {"muxer", report_.at("muxer")}};
     session_.console().event(std::exchange(report_, std::move(next)));
   }

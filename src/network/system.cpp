@@ -8,6 +8,8 @@
 #include <malloc.h>
 #endif
 
+#include <sys/resource.h>
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -236,6 +238,18 @@ void give_free_memory_back() noexcept {
   mallopt(M_ARENA_MAX, 1);  // of the others' last block nothing goes back
 #endif
   free_memory_goes_back = true;
+}
+
+void allow_descriptors(std::size_t connections) {
+  constexpr std::size_t besides = 128;
+  rlimit descriptors{};
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
+  const rlim_t needed = connections + besides;
+  if (descriptors.rlim_cur >= needed) return;
+  descriptors.rlim_cur = std::min(needed, descriptors.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur == needed) return;
+  fail(Errc::invalid, "the system lets this program open " + std::to_string(descriptors.rlim_max) + " files and connections, and " +
+                            std::to_string(connections) + " connections need " + std::to_string(needed) + "; raise it with `ulimit -n`");
 }
 
 }  // namespace p2p

@@ -33,4 +33,8 @@ class System {
 /// stays a hundred times as large as what is in it. Does nothing where the C library is not glibc.
 void give_free_memory_back() noexcept;
 
+/// Lets the process have as many descriptors as `connections` and all else that it opens need, where they are fewer. Throws invalid, with
+/// what to do, when the system does not.
+void allow_descriptors(std::size_t connections);
+
 }  // namespace p2p

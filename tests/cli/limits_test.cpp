@@ -114,6 +114,34 @@ TEST(Limits, ThatAreReachedWithDescriptorsAreWaitedOut) {
   EXPECT_EQ(serve.wait(), 0) << serve.errors;
 }
 
+TEST(Limits, OfDescriptorsAreRaisedForAsManyConnectionsOrSaid) {
+  const auto serving = [](const std::string& limits, const std::string& connections) {
+    return Process({"/bin/sh", "-c", limits + "; exec \"$@\"", "sh", program, "serve", "--json", "--no-mdns", "--listen", on_127,
+                    "--max-connections", connections},
+                   on_loopback);
+  };
+  Process raised = serving("ulimit -Sn 100", "200");
+  raised.line();
+  const std::string all = content_of("/proc/" + std::to_string(raised.pid()) + "/limits");
+  if (!all.empty()) {
+    std::istringstream line(all.substr(all.find("Max open files") + 14));
+    std::size_t soft = 0;
+    line >> soft;
+    EXPECT_GE(soft, 200U + 64);
+  }
+  raised.signal(SIGTERM);
+  EXPECT_EQ(raised.wait(), 0);
+  EXPECT_EQ(raised.errors.find("ulimit"), std::string::npos) << raised.errors;
+  Process limited = serving("ulimit -n 100", "200");
+  limited.line();
+  limited.signal(SIGTERM);
+  EXPECT_EQ(limited.wait(), 0);
+  EXPECT_NE(limited.errors.find("lets this program open 100 files"), std::string::npos) << limited.errors;
+  const Serving peer;
+  Process holder({"/bin/sh", "-c", "ulimit -n 100; exec \"$@\"", "sh", program, "bench", "--hold", "200", peer.address}, on_loopback);
+  EXPECT_EQ(holder.wait(), 2) << holder.errors;
+}
+
 std::size_t memory_of(int pid, const std::string& which) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
   for (std::string line; std::getline(status, line);) {
