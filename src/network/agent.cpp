@@ -334,36 +334,30 @@ void Agent::disconnect(const PeerId& id) {
 }
 
 Awaitable<const Connection*> Agent::connect(PeerId peer, Time deadline) {
-  std::vector<Multiaddr> tried;
+  if (const Connection* const connection = connection_to(peer)) co_return connection;
   std::exception_ptr failure;
-  while (true) {
-    if (const Connection* const connection = connection_to(peer)) co_return connection;
-    std::vector<Multiaddr> addresses = discovered_addresses(peer);  // those that were heard meanwhile, too
-    std::erase_if(addresses, [&tried](const Multiaddr& one) { return std::find(tried.begin(), tried.end(), one) != tried.end(); });
-    if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
-    if (addresses.empty() && failure) break;
-    tried.insert(tried.end(), addresses.begin(), addresses.end());
-    try {
-      co_return co_await dial(std::move(addresses), peer, deadline, true);
-    } catch (const boost::system::system_error&) {
-      failure = std::current_exception();
-    }
-    if (stopping_ || tried.empty() || tried.size() >= limits::mdns_addresses || environment_.clock.now() >= deadline) break;
+  try {
+    const Dialer::Known known = [this, peer] { return discovered_addresses(peer); };
+    Upgraded upgraded = co_await dialer_.dial_discovered(peer, known, deadline);
+    co_return dialled(std::move(upgraded));
+  } catch (const boost::system::system_error&) {
+    failure = std::current_exception();
   }
+  if (const Connection* const connection = connection_to(peer)) co_return connection;  // that the peer made meanwhile
   if (discovery_) discovery_->forget(peer);  // which asks for it again, so that who is there after all is found anew
   std::rethrow_exception(failure);
 }
 
 Awaitable<const Connection*> Agent::connect(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
-  return dial(std::move(addresses), std::move(expected), deadline, false);
+  Upgraded upgraded = co_await dialer_.dial(std::move(addresses), std::move(expected), deadline);
+  co_return dialled(std::move(upgraded));
 }
 
-Awaitable<const Connection*> Agent::dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered) {
-  Upgraded upgraded = co_await dialer_.dial(std::move(addresses), std::move(expected), deadline, discovered);
+const Connection* Agent::dialled(Upgraded upgraded) {
   const Connection& connection = adopt(std::move(upgraded), {}).connection;
   if (connection.ended()) fail(Errc::closed, connection.reason());  // by what came right behind the handshake
   if (discovery_) discovery_->verified(connection.peer(), connection.remote_address().without_peer_id());
-  co_return &connection;
+  return &connection;
 }
 
 Agent::Peer& Agent::connected(const PeerId& id) const {

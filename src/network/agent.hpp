@@ -132,7 +132,7 @@ class Agent {
 
   Awaitable<void> accept(Listener& listener);
   Awaitable<void> welcome(std::unique_ptr<ByteStream> channel);
-  Awaitable<const Connection*> dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered);
+  const Connection* dialled(Upgraded upgraded);
   Peer& adopt(Upgraded upgraded, Admission::Guest guest);
   /// Who has to go for a connection of the guest's, if anybody has to. Throws exhausted when there is no place for it in any case.
   Peer* in_the_place_of(const Admission::Guest& guest);

@@ -310,10 +310,12 @@ void Connection::check_life_at(Time when) {
 void Connection::check_life() {
   const Time now = environment_.clock.now();
   // Nothing was read when this process stood still itself, or while a stream's reader is waited for: that is not the peer's silence.
-  if (now > life_check_due_ + limits::alive_in_use || session_->congested()) {
+  const bool stood_still = now > life_check_due_ + limits::alive_in_use;
+  if (stood_still || session_->congested()) {
     heard_ = now;
     if (record_begun_) record_begun_ = now;
   }
+  if (stood_still && writing_since_) writing_since_ = now;
   if (writing_since_ && now >= *writing_since_ + limits::write_wait) {
     return abort({Errc::exhausted, "the peer does not take what is written to it"});
   }

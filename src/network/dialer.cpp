@@ -2,6 +2,8 @@
 
 #include "base/limits.hpp"
 
+#include <algorithm>
+
 namespace p2p {
 namespace {
 
@@ -9,10 +11,15 @@ constexpr std::chrono::milliseconds dial_stagger{250};
 
 }  // namespace
 
-// The attempts of one dial().
+// The attempts at the addresses of one peer.
 struct Dialer::Race {
   explicit Race(const Environment& environment) : changed(environment.clock, environment.loop), attempts(environment.loop) {}
 
+  std::optional<PeerId> expected;
+  Known known;           // addresses, at present
+  std::size_t most = 0;  // of them that are tried
+  bool discovered = false;
+  std::vector<Multiaddr> tried;
   std::list<ByteStream*> channels;  // of the attempts under way
   std::list<Alarm*> waiting;        // of those whose turn has not come
   std::size_t under_way = 0;        // attempts
@@ -23,10 +30,22 @@ struct Dialer::Race {
   Alarm changed;
   TaskGroup attempts;
 
-  void failed(const boost::system::system_error& why) {
+  /// An address to try, if there is one and not too many are being tried.
+  std::optional<Multiaddr> next() const {
+    if (tried.size() >= most || under_way >= limits::dial_addresses) return std::nullopt;
+    for (const Multiaddr& one : known()) {
+      if (std::find(tried.begin(), tried.end(), one) == tried.end()) return one;
+    }
+    return std::nullopt;
+  }
+  void failed(const boost::system::error_code& how, const std::string& why) {
     // That somebody else answered is worth more to know than that nobody did.
-    if (!error || is(why, Errc::unverified)) error = why.code();
-    message += (message.empty() ? "" : "; ") + message_of(why);
+    if (!error || how == Errc::unverified) error = how;
+    message += (message.empty() ? "" : "; ") + why;
+  }
+  void end_in_time() {
+    if (!winner && !error) failed(make_error_code(Errc::timed_out), "no connection was made in time");
+    stop();
   }
   void stop() {
     over = true;
@@ -44,32 +63,52 @@ void Dialer::close() {
   for (Race* const race : races_) race->stop();
 }
 
-Awaitable<Upgraded> Dialer::dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered) {
-  if (closed_) fail(Errc::closed, "the agent is stopping");
-  if (addresses.empty()) fail(Errc::no_peer, "no address is known" + (expected ? " for " + expected->text() : std::string()));
-  if (addresses.size() > limits::dial_addresses) addresses.resize(limits::dial_addresses);
+Awaitable<Upgraded> Dialer::dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline) {
   Race race(environment_);
+  race.expected = std::move(expected);
+  race.known = [&addresses] { return addresses; };
+  race.most = limits::dial_addresses;
+  co_return co_await run(race, deadline);
+}
+
+Awaitable<Upgraded> Dialer::dial_discovered(PeerId peer, Known known, Time deadline) {
+  Race race(environment_);
+  race.expected = std::move(peer);
+  race.known = std::move(known);
+  race.most = limits::mdns_addresses;
+  race.discovered = true;
+  co_return co_await run(race, deadline);
+}
+
+Awaitable<Upgraded> Dialer::run(Race& race, Time deadline) {
+  if (closed_) fail(Errc::closed, "the agent is stopping");
   const auto registered = races_.insert(races_.end(), &race);
   Timer timer;
   if (deadline != Time::max()) {
-    timer = environment_.clock.schedule(deadline, [&race] {
-      if (!race.winner && !race.error) race.failed({make_error_code(Errc::timed_out), "no connection was made in time"});
-      race.stop();
-    });
+    timer = environment_.clock.schedule(deadline, [&race] { race.end_in_time(); });
   }
-  for (const Multiaddr& address : addresses) {
-    if (race.over || race.winner) break;
-    ++race.under_way;
-    race.attempts.spawn(attempt(race, address, expected, discovered));
-    if (&address == &addresses.back()) break;
-    race.changed.set(environment_.clock.now() + dial_stagger);
+  while (!race.over && !race.winner) {
+    const std::optional<Multiaddr> next = race.next();
+    if (!next && race.under_way == 0) break;
+    if (next) {
+      race.tried.push_back(*next);
+      ++race.under_way;
+      race.attempts.spawn(attempt(race, *next));
+    }
+    if (race.discovered || race.next()) {
+      race.changed.set(environment_.clock.now() + dial_stagger);
+    } else {
+      race.changed.clear();
+    }
     co_await race.changed.wait();
   }
-  while (!race.winner && race.under_way > 0) co_await race.changed.wait();
   race.stop();
   co_await race.attempts.join();
   races_.erase(registered);
   if (closed_) fail(Errc::closed, "the agent is stopping");
+  if (race.tried.empty() && !race.error) {
+    fail(Errc::no_peer, "no address is known" + (race.expected ? " for " + race.expected->text() : std::string()));
+  }
   if (!race.winner) throw boost::system::system_error(*race.error, race.message);
   co_return *std::move(race.winner);
 }
@@ -88,7 +127,8 @@ Awaitable<void> Dialer::take_turn(Race& race, const Multiaddr& address) {
   fail(Errc::closed, address.text() + " was being dialled already");
 }
 
-Awaitable<void> Dialer::attempt(Race& race, Multiaddr address, std::optional<PeerId> expected, bool discovered) {
+Awaitable<void> Dialer::attempt(Race& race, Multiaddr address) {
+  std::optional<PeerId> expected = race.expected;
   std::optional<std::list<ByteStream*>::iterator> registered;
   PeerId proven;
   bool has_turn = false;
@@ -97,7 +137,7 @@ Awaitable<void> Dialer::attempt(Race& race, Multiaddr address, std::optional<Pee
       if (expected && *expected != *named) fail(Errc::unverified, address.text() + " is another peer's address");
       expected = named;
     }
-    if (discovered) {
+    if (race.discovered) {
       co_await take_turn(race, address);
       if (turns_.in_vain(address, *expected, environment_.clock.now())) {
         turns_.give_back(address);
@@ -115,7 +155,7 @@ Awaitable<void> Dialer::attempt(Race& race, Multiaddr address, std::optional<Pee
     if (!race.winner) race.winner = std::move(upgraded);
   } catch (const boost::system::system_error& error) {
     if (!race.over) {
-      race.failed(error);
+      race.failed(error.code(), message_of(error));
       if (has_turn && !is(error, Errc::exhausted)) turns_.failed(address, *expected, proven, environment_.clock.now());
     }
   }

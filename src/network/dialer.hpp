@@ -16,17 +16,23 @@ class Dialer {
   /// `options` is asked for each attempt.
   Dialer(const Environment& environment, PeerId own, std::function<UpgradeOptions()> options);
 
+  using Known = std::function<std::vector<Multiaddr>()>;
+
   /// A connection with its handshake done, to the first of `addresses` that answers, as `expected` where that is given; a /p2p part in an
-  /// address counts as well. An attempt at an address that was `discovered`, for an expected peer, takes its turn (dial_turns.hpp). Throws
-  /// no_peer without addresses, unreachable, timed_out, unverified, closed. Whatever the addresses do, it is over at `deadline`.
-  Awaitable<Upgraded> dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline, bool discovered);
+  /// address counts as well. Throws no_peer without addresses, unreachable, timed_out, unverified, closed. Whatever the addresses do, it is
+  /// over at `deadline`.
+  Awaitable<Upgraded> dial(std::vector<Multiaddr> addresses, std::optional<PeerId> expected, Time deadline);
+  /// The same for the addresses that discovery knows of a peer, those among them that it hears of meanwhile: the first ones can be
+  /// anybody's. Each attempt takes its turn (dial_turns.hpp).
+  Awaitable<Upgraded> dial_discovered(PeerId peer, Known known, Time deadline);
   /// Ends what is under way, and refuses what comes.
   void close();
 
  private:
   struct Race;
 
-  Awaitable<void> attempt(Race& race, Multiaddr address, std::optional<PeerId> expected, bool discovered);
+  Awaitable<Upgraded> run(Race& race, Time deadline);
+  Awaitable<void> attempt(Race& race, Multiaddr address);
   /// Returns when nobody else dials the address. Throws closed when the race is over before.
   Awaitable<void> take_turn(Race& race, const Multiaddr& address);
 

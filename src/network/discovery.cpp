@@ -65,6 +65,7 @@ struct Discovery::Link {
 
   // Answering
   Alarm answer_due;
+  Time contested_until{};  // until when somebody else's announcement under a name of ours holds
   Multicasting peers;
   Multicasting services;
   std::size_t packets = 1;  // that an announcement takes, each under a name of its own
@@ -234,13 +235,18 @@ void Discovery::ask_soon() {
 
 Awaitable<void> Discovery::keep_asking() {
   Time next_check = environment_.clock.now() + interface_check;
+  Time earliest_refresh{};
   while (!stopping_) {
     const Time now = environment_.clock.now();
     if (now >= next_check) {
       next_check = now + interface_check;
       watch_interfaces();
     }
-    const std::set<PeerBook::LinkNumber> refreshed = book_.refresh(now);
+    std::set<PeerBook::LinkNumber> refreshed;
+    if (now >= std::max(earliest_refresh, book_.next_refresh())) {
+      earliest_refresh = now + limits::mdns_pass;
+      refreshed = book_.refresh(now);
+    }
     Time next = next_check;
     for (Link& link : links_) {
       if (link.closed) continue;
@@ -249,7 +255,7 @@ Awaitable<void> Discovery::keep_asking() {
       if (now >= link.wanted_due) ask_for_wanted(link);
       next = std::min({next, link.schedule.next, link.wanted_due});
     }
-    asking_.set(std::min(next, book_.next_refresh()));
+    asking_.set(std::min(next, std::max(earliest_refresh, book_.next_refresh())));
     co_await asking_.wait();
   }
   asking_.clear();
@@ -356,8 +362,10 @@ void Discovery::plan(Link& link, Multicasting& what, Time when) {
 void Discovery::answer(Link& link, const Datagram& datagram, const mdns::Packet& query) {
   const std::string& source = datagram.source_ip;
   const Time now = environment_.clock.now();
+  // Who lists a name that somebody else announced as well may mean them.
+  const bool contested = now < link.contested_until;
   const auto listed = static_cast<std::size_t>(std::count_if(query.known.begin(), query.known.end(), [&](const mdns::KnownAnswer& each) {
-    return each.ttl >= limits::mdns_ttl / 2 && is_own(link, each.name);
+    return each.ttl >= limits::mdns_ttl / 2 && is_own(link, each.name) && !contested;
   }));
   const auto unfinished = link.unfinished.find(source);
   std::size_t unlisted = link.packets;
@@ -372,7 +380,7 @@ void Discovery::answer(Link& link, const Datagram& datagram, const mdns::Packet&
       if (unfinished != link.unfinished.end()) link.unfinished.erase(unfinished);
       unlisted = 0;
     }
-  } else if (unfinished != link.unfinished.end()) {
+  } else if (unfinished != link.unfinished.end() && datagram.to_group) {
     unlisted = unfinished->second.unlisted;
     link.unfinished.erase(unfinished);
   } else {
@@ -461,6 +469,7 @@ std::vector<PeerBook::Address> Discovery::dialable(const Link& link, const mdns:
 
 void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
   if (peer.id == self_) return;
+  if (is_own(link, peer.name)) link.contested_until = environment_.clock.now() + peer.ttl;
   link.wanted.erase(peer.name);
   if (peer.ttl == seconds(0)) {
     if (book_.goodbye(peer.id, source)) observer_.gone(peer.id);
@@ -493,7 +502,10 @@ Awaitable<void> Discovery::expire() {
   expiring_.clear();
 }
 
-void Discovery::disconnected(const PeerId& peer) { book_.disconnected(peer); }
+void Discovery::disconnected(const PeerId& peer) {
+  book_.disconnected(peer);
+  expiring_.notify();
+}
 
 void Discovery::forget(const PeerId& peer) {
   if (!book_.drop(peer)) return;

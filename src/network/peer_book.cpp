@@ -87,6 +87,8 @@ PeerBook::News PeerBook::hear(const mdns::Peer& peer, std::vector<Address> addre
     if (at != known.heard.end()) {
       at->told.heard = now;
       if (one.of_source) {
+        // Somebody else may have named the peer before, and has it wait behind others that they named.
+        news.addresses = news.addresses || !at->what.of_source;
         at->told.source = source;
         at->what.of_source = true;
       }
@@ -153,7 +155,9 @@ void PeerBook::disconnected(const PeerId& peer) {
   const auto at = peers_.find(peer);
   if (at == peers_.end()) return;
   at->second.told.verified = false;
-  for (Heard& one : at->second.heard) one.told.verified = false;
+  for (Heard& one : at->second.heard) {
+    if (std::exchange(one.told.verified, false)) next_expiry_ = std::min(next_expiry_, one.expires);
+  }
 }
 
 // Another peer may have said since that it is its own.
@@ -179,7 +183,7 @@ std::vector<PeerId> PeerBook::expire(Time now) {
   if (now < next_expiry_) return over;
   next_expiry_ = Time::max();
   for (auto& [id, entry] : peers_) {
-    std::erase_if(entry.heard, [now](const Heard& one) { return one.expires <= now; });
+    std::erase_if(entry.heard, [now](const Heard& one) { return one.expires <= now && !one.told.verified; });
     if (entry.heard.empty()) over.push_back(id);
     const std::size_t names_over = std::erase_if(entry.names, [&, &peer = id](const Name& name) {
       if (name.expires() > now) return false;
@@ -189,7 +193,9 @@ std::vector<PeerId> PeerBook::expire(Time now) {
     if (names_over > 0) {  // on another link one of them may still be known
       for (const Name& name : entry.names) names_.try_emplace(name.text, id);
     }
-    for (const Heard& one : entry.heard) next_expiry_ = std::min(next_expiry_, one.expires);
+    for (const Heard& one : entry.heard) {
+      if (!one.told.verified) next_expiry_ = std::min(next_expiry_, one.expires);
+    }
   }
   for (const PeerId& id : over) drop(id);
   return over;

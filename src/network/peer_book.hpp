@@ -27,7 +27,7 @@ class PeerBook {
     bool of_source;  ///< where the response came from itself
   };
   struct News {
-    bool addresses = false;           ///< the peer, or one of its addresses, was not known
+    bool addresses = false;           ///< the peer, or one of its addresses, was not known, or not from where it is itself
     std::optional<PeerId> displaced;  ///< whose place it was given
   };
 
@@ -39,7 +39,7 @@ class PeerBook {
   bool goodbye(const PeerId& peer, const std::string& source);
   /// The same for the peer that announced itself under this name; it, if it is not known any more.
   std::optional<PeerId> goodbye(const std::string& name, const std::string& source);
-  /// A connection was made by this address, which nobody displaces while it lasts, and which is dialled first.
+  /// A connection was made by this address, which nobody displaces and no time is over for while it lasts, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address);
   void disconnected(const PeerId& peer);
   bool drop(const PeerId& peer);

@@ -1,5 +1,6 @@
 #include "network/system.hpp"
 
+#include "base/limits.hpp"
 #include "network/tcp.hpp"
 #include "network/udp.hpp"
 #include "network/watch.hpp"
@@ -241,7 +242,7 @@ void give_free_memory_back() noexcept {
 }
 
 void allow_descriptors(std::size_t connections) {
-  constexpr std::size_t besides = 128;
+  constexpr std::size_t besides = limits::pending_handshakes + 128;
   rlimit descriptors{};
   if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
   const rlim_t needed = connections + besides;
@@ -249,7 +250,7 @@ void allow_descriptors(std::size_t connections) {
   descriptors.rlim_cur = std::min(needed, descriptors.rlim_max);
   if (setrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur == needed) return;
   fail(Errc::invalid, "the system lets this program open " + std::to_string(descriptors.rlim_max) + " files and connections, and " +
-                            std::to_string(connections) + " connections need " + std::to_string(needed) + "; raise it with `ulimit -n`");
+                          std::to_string(connections) + " connections need " + std::to_string(needed) + "; raise it with `ulimit -n`");
 }
 
 }  // namespace p2p

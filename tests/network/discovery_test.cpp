@@ -42,7 +42,9 @@ class Bystander {
   }
   /// Makes everyone believe that a peer is there. Its name.
   std::string announce(const PeerId& peer, const std::vector<Multiaddr>& addresses, seconds ttl = limits::mdns_ttl) {
-    const std::string name = mdns::random_name(network_.random());
+    return announce(mdns::random_name(network_.random()), peer, addresses, ttl);
+  }
+  std::string announce(const std::string& name, const PeerId& peer, const std::vector<Multiaddr>& addresses, seconds ttl) {
     for (const Bytes& packet : mdns::encode_response({name, peer, addresses, ttl})) socket_->send_to_group(packet);
     return mdns::instance_name(name);
   }
@@ -226,6 +228,24 @@ TEST(Discovery, DoesNotAnswerWhoKnowsItForHalfItsTtlStill) {
       link.bystander.ask_knowing({{"somebody._p2p._udp.local", limits::mdns_ttl}, {name, left}});
       co_await pause(link.network, seconds(2));
       EXPECT_EQ(link.bystander.multicast.size(), left < limits::mdns_ttl / 2 ? 1U : 0U);
+    }
+  });
+}
+
+TEST(Discovery, AnswersWhoListsANameThatAnotherPeerHasAnnouncedToo) {
+  Link link;
+  link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    Bystander& bystander = link.bystander;
+    const std::string name = link.name();
+    const std::vector<mdns::KnownAnswer> known(1, mdns::KnownAnswer{name, limits::mdns_ttl});
+    for (const bool contested : {false, true}) {
+      if (contested) bystander.announce(name.substr(0, name.find('.')), bystander.somebody(), {bystander.address(1)}, limits::mdns_ttl);
+      bystander.clear();
+      bystander.ask_knowing(known);
+      co_await pause(link.network, seconds(2));
+      EXPECT_EQ(bystander.multicast.size(), contested ? 1U : 0U);
     }
   });
 }
@@ -762,6 +782,29 @@ TEST(Discovery, AForgedAddressHeardFirstDoesNotHideTheRealOne) {
     TaskGroup group(link.network.loop());
     const auto connect = [&]() -> Awaitable<void> {
       const Connection* const connection = co_await finder.agent.connect(provider.agent.id());
+      EXPECT_EQ(connection->peer(), provider.agent.id());
+    };
+    group.spawn(connect());
+    co_await pause(link.network, seconds(1));
+    provider.agent.start();
+    co_await group.join();
+    co_await provider.agent.stop();
+  });
+}
+
+TEST(Discovery, AForgedAddressHeardFirstDoesNotHideTheRealOneFromWhoeverIsInAHurry) {
+  Link link;
+  SimAgent& finder = link.add(looking());
+  SimAgent provider(link.network, listening());
+  SimHost& silent = link.network.add_host();
+  silent.unplug();
+  link.run([&]() -> Awaitable<void> {
+    link.bystander.announce(provider.agent.id(), {Multiaddr::tcp(silent.ip(), 1).value()});
+    co_await pause(link.network, milliseconds(1));
+    TaskGroup group(link.network.loop());
+    const auto connect = [&]() -> Awaitable<void> {
+      // Before the dial of the forged one is over.
+      const Connection* const connection = co_await finder.agent.connect(provider.agent.id(), link.now() + seconds(2));
       EXPECT_EQ(connection->peer(), provider.agent.id());
     };
     group.spawn(connect());

@@ -61,9 +61,14 @@ TEST_F(PeerBookTest, KnowsAPeersOwnHostWhoeverElseNamesIt) {
   }
   // What was said by another first counts for the host as soon as that says it too.
   const PeerId peer = somebody();
-  hear(peer, name(), 1, flooder);
+  EXPECT_TRUE(hear(peer, name(), 1, flooder).addresses);
+  EXPECT_FALSE(hear(peer, name(), 1, flooder).addresses);
   EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{flooder});
-  book_.hear({peer, name(), {address(1)}, limits::mdns_ttl}, {{address(1), true, true}}, link, host, now_);
+  const auto itself = [&] {
+    return book_.hear({peer, name(), {address(1)}, limits::mdns_ttl}, {{address(1), true, true}}, link, host, now_).addresses;
+  };
+  EXPECT_TRUE(itself());  // so that whoever left it out for others of the flooder's hears of it
+  EXPECT_FALSE(itself());
   EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{host});
 }
 
@@ -85,6 +90,20 @@ TEST_F(PeerBookTest, GivesAnAddressThatWasVerifiedFirstAndToNobodyElse) {
   const std::vector<Multiaddr> addresses = book_.addresses_of(peer);
   ASSERT_EQ(addresses.size(), limits::mdns_addresses);
   EXPECT_EQ(addresses.front(), address(1));
+}
+
+TEST_F(PeerBookTest, KeepsAnAddressWhileThereIsAConnectionByIt) {
+  const PeerId peer = somebody();
+  hear(peer, name(), 1, "192.168.0.2");
+  hear(peer, name(), 2, "192.168.0.2");
+  book_.verified(peer, address(1));
+  now_ += limits::mdns_ttl;
+  EXPECT_TRUE(book_.expire(now_).empty());
+  EXPECT_EQ(book_.addresses_of(peer), std::vector<Multiaddr>(1, address(1)));
+  EXPECT_EQ(book_.next_expiry(), Time::max());
+  book_.disconnected(peer);
+  EXPECT_LE(book_.next_expiry(), now_);
+  EXPECT_EQ(book_.expire(now_), std::vector<PeerId>(1, peer));
 }
 
 TEST_F(PeerBookTest, TakesThePlaceOfNewcomersFromWhoeverSaysMost) {
