@@ -46,7 +46,7 @@ struct ServeOptions : CommonOptions {
   std::string allow_file;
   bool allow_any = false;
   std::string receipts;
-  std::uint64_t receipts_max = std::uint64_t{1} << 30;
+  std::optional<std::uint64_t> receipts_max;
   bool no_mdns = false;
   std::optional<std::uint64_t> max_memory;
   std::size_t max_connections = limits::connections;

@@ -9,6 +9,7 @@ Exit id(const CommonOptions& options) {
   const Console console(options.json);
   console.event({{"event", "id"}, {"peer", identity.peer_id().text()}});
   console.line(identity.peer_id().text());
+  if (options.identity.empty()) console.remark("this identity is new, and is kept nowhere: give --identity FILE for one that lasts");
   return Exit::done;
 }
 

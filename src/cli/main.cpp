@@ -6,6 +6,8 @@
 #include "network/system.hpp"
 #include "task/message.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <algorithm>
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -16,6 +18,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 namespace {
 
@@ -92,7 +95,11 @@ void add_options(CLI::App& command, ServeOptions& options) {
       ->allow_extra_args(false);
   command.add_option("--as", options.as, "The name of the command behind `--`, which others ask for as a model")->type_name("NAME");
   command.add_flag("--worker", options.worker, "That command stays, and gets its tasks as lines of JSON");
-  command.add_option("COMMAND", options.command, "After `--`: a program and its arguments, run without a shell")
+  const auto misplaced = [](const std::vector<std::string>& words) {
+    throw CLI::ValidationError("put `--` before the command: serve --as NAME -- " + words.front() + " ...");
+  };
+  command
+      .add_option_function<std::vector<std::string>>("COMMAND", misplaced, "After `--`: a program and its arguments, run without a shell")
       ->type_name("PROGRAM ARG...");
   command.add_option("--allow", options.allow, "Only this peer may ask; repeatable")->type_name("PEERID")->allow_extra_args(false);
   command.add_option("--allow-file", options.allow_file, "Only the peers in this file may ask; read again on SIGHUP")->type_name("FILE");
@@ -213,13 +220,15 @@ void add_options(CLI::App& command, VerifyOptions& options) {
   command.add_flag("--json", options.json, "Print one JSON object");
 }
 
-/// Gives the command its options, and what to call once they have been read.
-using Prepare = std::function<Exit()> (*)(CLI::App&);
+/// Gives the command its options, and what to call once they have been read. `behind` are the words behind `--`, for a command that has
+/// such; CLI11 would take brackets and commas in them for its own.
+using Prepare = std::function<Exit()> (*)(CLI::App&, std::span<char* const> behind);
 
 template <auto run_command, class Options>
-std::function<Exit()> prepare(CLI::App& command) {
+std::function<Exit()> prepare(CLI::App& command, std::span<char* const> behind) {
   const auto options = std::make_shared<Options>();
   add_options(command, *options);
+  if constexpr (std::is_same_v<Options, ServeOptions>) options->command.assign(behind.begin(), behind.end());
   return [options] { return run_command(*options); };
 }
 
@@ -249,13 +258,16 @@ int main_of(int argc, char** argv) {
   app.get_formatter()->column_width(38);  // of the longest option
 
   // Only a command that is named gets its options: making those of all takes as long as all else until an agent listens.
-  const std::span words(argv, static_cast<std::size_t>(argc));
+  const std::span<char* const> words(argv, static_cast<std::size_t>(argc));
+  const auto dashes = std::find(words.begin(), words.end(), std::string_view("--"));
+  const bool has_command = words.size() > 1 && words[1] == std::string_view("serve") && dashes != words.end();
+  const std::span<char* const> behind(has_command ? dashes + 1 : words.end(), words.end());
   std::map<const CLI::App*, std::function<Exit()>> calls;
   for (const Command& command : commands) {
     CLI::App* const subcommand = app.add_subcommand(command.name, command.description);
     subcommand->footer(exit_codes);
     if (std::find(words.begin(), words.end(), std::string_view(command.name)) != words.end()) {
-      calls.emplace(subcommand, command.prepare(*subcommand));
+      calls.emplace(subcommand, command.prepare(*subcommand, behind));
     }
   }
 
@@ -263,7 +275,7 @@ int main_of(int argc, char** argv) {
   bool json = false;
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) json = json || std::string_view(argv[i]) == "--json";
   try {
-    app.parse(argc, argv);
+    app.parse(has_command ? static_cast<int>(dashes - words.begin()) : argc, argv);
     const Exit exit = calls.at(app.get_subcommands().front())();
     if (exit == Exit::done) Console::check_written();
     return static_cast<int>(exit);
@@ -284,9 +296,17 @@ int main_of(int argc, char** argv) {
   }
 }
 
+/// What is opened next would be written to as output where one of the three is closed.
+void have_standard_streams() {
+  int descriptor = 0;
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  if (descriptor > STDERR_FILENO) close(descriptor);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  have_standard_streams();
   crypto::forbid_core_dumps();
   give_free_memory_back();
   std::signal(SIGPIPE, SIG_IGN);  // whoever writes is told by an error

@@ -47,10 +47,12 @@ void show_peer(Session& session, const Surveyed& answer, const std::string& agen
   for (const Multiaddr& address : answer.addresses) console.line("  " + escaped(address.text()));
 }
 
-void show_models(const Console& console, const Surveyed& answer) {
-  if (!answer.info) return;
+bool show_models(const Console& console, const Surveyed& answer) {
+  bool any = false;
+  if (!answer.info) return any;
   for (const Offer& offer : answer.info->executors) {
     for (const std::string& model : names_of(offer)) {
+      any = true;
       json::object event{{"event", "model"},           {"model", model},
                          {"peer", answer.peer.text()}, {"task_type", offer.task_type},
                          {"executor", offer.executor}, {"queue", queue_of(*answer.info)}};
@@ -63,26 +65,33 @@ void show_models(const Console& console, const Surveyed& answer) {
                    load_of(*answer.info));
     }
   }
+  return any;
 }
 
 /// Shows every peer that is found in time as soon as it has answered.
-Exit survey(const SurveyOptions& options, const std::function<Awaitable<void>(Session& session, Surveyed answer)>& show) {
+/// `show` says whether there was something to show of it.
+Exit survey(const SurveyOptions& options, const std::function<Awaitable<bool>(Session& session, const Surveyed& answer)>& show) {
   Session session(options, true);
   const auto work = [&]() -> Awaitable<Exit> {
     Survey survey(session, session.now() + options.wait);
-    std::size_t found = 0;
+    std::optional<Surveyed> last;
+    bool shown = false;
     std::exception_ptr interrupted;
     try {
       while (std::optional<Surveyed> answer = co_await survey.next(Time::max())) {
-        ++found;
-        co_await show(session, *std::move(answer));
+        last = std::move(answer);
+        const bool is_shown = co_await show(session, *last);
+        shown = shown || is_shown;
       }
     } catch (const boost::system::system_error&) {
       interrupted = std::current_exception();
     }
     co_await survey.end();
     if (interrupted) std::rethrow_exception(interrupted);
-    if (found == 0) throw session.nobody();
+    if (!last) throw session.nobody();
+    if (!shown && last->failure) throw *last->failure;
+    if (!shown && last->info && last->info->may_ask == false) throw session.refused_by(last->peer);
+    if (!shown) throw Failure(Exit::no_peer, "there are agents here, and none has a model at present");
     co_return Exit::done;
   };
   return session.run(work);
@@ -91,7 +100,7 @@ Exit survey(const SurveyOptions& options, const std::function<Awaitable<void>(Se
 }  // namespace
 
 Exit peers(const SurveyOptions& options) {
-  return survey(options, [](Session& session, Surveyed answer) -> Awaitable<void> {
+  return survey(options, [](Session& session, const Surveyed& answer) -> Awaitable<bool> {
     std::string agent;
     try {
       agent = (co_await session.agent().identify(answer.peer)).agent_version;
@@ -99,14 +108,13 @@ Exit peers(const SurveyOptions& options) {
       // no connection, as the answer says, or it says nothing of itself
     }
     show_peer(session, answer, agent);
+    co_return true;
   });
 }
 
 Exit models(const SurveyOptions& options) {
-  return survey(options, [](Session& session, Surveyed answer) -> Awaitable<void> {
-    show_models(session.console(), answer);
-    co_return;
-  });
+  return survey(options,
+                [](Session& session, const Surveyed& answer) -> Awaitable<bool> { co_return show_models(session.console(), answer); });
 }
 
 }  // namespace p2p::cli

@@ -68,6 +68,9 @@ json::object make_input(const RunOptions& options) {
   }
   if (options.model) input["model"] = *options.model;
   if (options.max_tokens) input["max_tokens"] = *options.max_tokens;
+  if (options.temperature && !(*options.temperature >= 0 && *options.temperature < 1e6)) {  // nor is it NaN
+    throw Failure(Exit::usage, "--temperature takes a number from 0 on");
+  }
   if (options.temperature) input["temperature"] = *options.temperature;
   if (options.seed) input["seed"] = *options.seed;
   return input;
@@ -198,34 +201,40 @@ class Course {
       return Fit::none;
     }
     Fit fit = Fit::none;
-    for (const Offer& offer : answer.info->executors) {
-      if (offer.task_type != task_.task_type) continue;
+    const std::vector<Offer>& offers = answer.info->executors;
+    const auto of_type = [this](const Offer& offer) { return offer.task_type == task_.task_type; };
+    const bool has_several = std::count_if(offers.begin(), offers.end(), of_type) > 1;
+    for (const Offer& offer : offers) {
+      types_.insert(offer.task_type);
+      if (!of_type(offer)) continue;
       std::string& has_models = offered_[answer.peer.short_text()];
       const std::vector<std::string> models = names_of(offer);
       for (const std::string& model : models) has_models += (has_models.empty() ? "" : ", ") + model;
       if (model_ && !has(models, *model_)) continue;
+      if (!model_ && has_several && (offer.executor == "command" || offer.executor == "worker"))
+        continue;  // which it runs for its name alone
       if (fit == Fit::none) fit = offer.executor == "mock" ? Fit::mock : Fit::real;
     }
     return fit;
   }
 
   Failure nobody_fits() const {
+    if (failure_ && !model_) return *failure_;  // of one that would have taken it
     if (!offered_.empty()) {
       std::string who;
       for (const auto& [peer, models] : offered_)
         who += (who.empty() ? "" : "; ") + peer + " has " + (models.empty() ? "none yet" : shortened(models));
-      return {Exit::no_peer, "no agent here has the model '" + model_.value_or("") + "': " + who + "; name one of these with --model"};
+      const std::string problem = model_ ? "no agent here has the model '" + *model_ + "'" : "the task has to name what is to run it";
+      return {Exit::no_peer, problem + ": " + who + "; name one of these with --model"};
     }
-    if (!refusals_.empty()) {
-      const std::string self = session_.agent().id_text();
-      return {Exit::no_peer,
-              refusals_.front().text() + " does not run tasks for " + self + ": its owner may add `--allow " + self + "`" +
-                  (options_.identity.empty() ? ", and you `--identity FILE`, since this identity is a new one each time" : "")};
+    if (!refusals_.empty()) return session_.refused_by(refusals_.front());
+    if (!types_.empty()) {
+      std::string there_are;
+      for (const std::string& type : types_) there_are += (there_are.empty() ? "" : ", ") + shortened(type);
+      return {Exit::no_peer, "no agent here takes tasks of type " + options_.task_type + "; there are: " + there_are};
     }
     if (failure_) return *failure_;
-    Failure nobody = session_.nobody();
-    if (options_.task_type == inference) return nobody;
-    return {Exit::no_peer, std::string(nobody.what()) + " (asked for tasks of type " + options_.task_type + ")"};
+    return session_.nobody();
   }
 
   /// Asks one peer that the user named. When it is not to be had, why is in failure_.
@@ -337,7 +346,8 @@ class Course {
     keep_receipt();
     if (result.status == Status::completed) return Exit::done;
     const std::string message = std::string(name_of(result.status)) + " by " + provider_.text() + ", " + shortened(result.error->code) +
-                                ": " + shortened(result.error->message);
+                                ": " + shortened(result.error->message) +
+                                (result.error->code == "not_allowed" ? session_.identity_hint() : "");
     throw Failure(result.error->code == "deadline_exceeded" ? Exit::timeout : Exit::not_completed, message, true);
   }
 
@@ -385,6 +395,7 @@ class Course {
   std::string why_;                             // it could not connect, without advice
   std::vector<Surveyed> mocks_;                 // that wait to be asked
   std::map<std::string, std::string> offered_;  // by peer, the models of those that have another
+  std::set<std::string> types_;                 // of tasks that somebody takes
   std::vector<PeerId> refusals_;                // who runs nothing for us
   Time start_{};
   Time mocks_since_{};

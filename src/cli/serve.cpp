@@ -34,7 +34,27 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
     }
     addresses.push_back(*address);
   }
-  return addresses.empty() ? everywhere(transport, options.interfaces) : addresses;
+  if (!addresses.empty() && options.interfaces.empty()) return addresses;
+  const std::vector<Multiaddr> usual = everywhere(transport, options.interfaces);
+  if (usual.empty()) {
+    throw Failure(Exit::usage, "there is no network interface '" + options.interfaces.front() + "' that is up and has an address");
+  }
+  if (addresses.empty()) return usual;
+  // Every address means every one of the interfaces named.
+  std::vector<Multiaddr> narrowed;
+  for (const Multiaddr& address : addresses) {
+    const TcpAddress tcp = tcp_address(address).value();
+    if (tcp.host != "0.0.0.0" && tcp.host != "::") {
+      narrowed.push_back(address);
+      continue;
+    }
+    for (const Multiaddr& one : usual) {
+      const TcpAddress own = tcp_address(one).value();
+      if (own.kind == tcp.kind) narrowed.push_back(Multiaddr::tcp(own.host, tcp.port, own.zone).value());
+    }
+  }
+  if (narrowed.empty()) throw Failure(Exit::usage, "the interface has no address of the kind that --listen asks for");
+  return narrowed;
 }
 
 /// The key for OpenAI-compatible servers: of a file, or of the environment.
@@ -61,7 +81,12 @@ class Executors {
  public:
   Executors(const ServeOptions& options, const Environment& environment) {
     ExecutorSettings settings;
+    const auto is_server = [](const std::string& text) { return text.find("openai:") != std::string::npos; };
+    if (!options.openai_key_file.empty() && std::none_of(options.executors.begin(), options.executors.end(), is_server)) {
+      throw Failure(Exit::usage, "--openai-key-file goes with --executor openai:BASE_URL, the server that gets the key");
+    }
     settings.openai_key = openai_key(options);
+    settings.openai_key_in_clear = !options.openai_key_file.empty();
     if (options.max_output) settings.command_output = static_cast<std::size_t>(*options.max_output);
     for (const std::string& text : options.executors) {
       // A type stands before a `=` that comes before anything else.
@@ -212,14 +237,19 @@ Exit serve(const ServeOptions& options) {
   const Executors executors(options, environment);
   const std::unique_ptr<AllowList> allowed = allow_list(options, executors.need_permission());
   std::unique_ptr<ReceiptStore> receipts;
+  if (options.receipts.empty() && options.receipts_max) throw Failure(Exit::usage, "--receipts-max goes with --receipts DIR");
   if (!options.receipts.empty()) {
     constexpr std::uint64_t least = receipt_limit / (1024 * 1024) + 1;
-    if (options.receipts_max >> 20 < least) {
+    const std::uint64_t most = options.receipts_max.value_or(std::uint64_t{1} << 30);
+    if (most >> 20 < least) {
       throw Failure(Exit::usage, "--receipts-max has to be at least " + std::to_string(least) + "M, which a single receipt can take");
     }
-    receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, options.receipts_max);
+    receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, most);
   }
 
+  if (std::max(options.max_input.value_or(0), options.max_output.value_or(0)) > limits::task_frame) {
+    throw Failure(Exit::usage, "--max-input and --max-output are 4M at most, which a message holds");
+  }
   ProviderOptions provider_options;
   provider_options.slots = options.slots;
   provider_options.queue = options.queue;
@@ -248,7 +278,7 @@ Exit serve(const ServeOptions& options) {
     });
     const std::vector<int> hang_up{SIGHUP};
     const Signals reloading(environment.loop, hang_up, [&] {
-      if (!allowed) return end();  // as a program that does not know the signal
+      if (options.allow_file.empty()) return end();  // as a program that does not know the signal
       try {
         allowed->reload();
       } catch (const boost::system::system_error& error) {

@@ -29,7 +29,11 @@ struct Signals::Set : std::enable_shared_from_this<Set> {
 
 Signals::Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal)
     : set_(std::make_shared<Set>(loop, std::move(on_signal))) {
-  for (const int number : numbers) set_->signals.add(number);
+  for (const int number : numbers) {
+    struct sigaction inherited {};
+    const bool known = sigaction(number, nullptr, &inherited) == 0;
+    if (!known || inherited.sa_handler != SIG_IGN) set_->signals.add(number);  // as nohup has it
+  }
   set_->wait();
 }
 
@@ -102,6 +106,7 @@ AgentOptions agent_options(const CommonOptions& options, bool mdns) {
 
 Session::Session(const CommonOptions& options, bool mdns)
     : console_(options.json),
+      has_new_identity_(options.identity.empty()),
       logger_(make_logger(options.log_level)),
       system_(logger_.get()),
       agent_(system_.environment(), identity_of(options, system_.random()), agent_options(options, mdns)) {}
@@ -201,12 +206,20 @@ Awaitable<PeerId> Session::reach(PeerName peer, Time deadline) {
   }
 }
 
+std::string Session::identity_hint() const {
+  return has_new_identity_ ? "; give --identity FILE, since this identity is a new one each time" : "";
+}
+
+Failure Session::refused_by(const PeerId& peer) const {
+  const std::string& self = agent_.id_text();
+  return {Exit::no_peer, peer.text() + " does not run tasks for " + self + ": its owner may add `--allow " + self + "`" + identity_hint()};
+}
+
 Failure Session::nobody(const std::optional<PeerId>& asked) const {
   const std::string links = agent_.discovery_links();
   return {Exit::no_peer,
           (asked ? asked->text() + " was not found" : "no agent was found") + " in time" + (links.empty() ? "" : " on " + links) +
-              ": check that `p2p-agent serve` runs on this network and that no firewall blocks UDP port 5353, or name it by its address "
-              "with --peer"};
+              ": check that `p2p-agent serve` runs on this network and that no firewall blocks UDP port 5353, or name it by its address"};
 }
 
 }  // namespace p2p::cli

@@ -11,7 +11,7 @@
 
 namespace p2p::cli {
 
-/// Calls `on_signal` on the loop for each of some signals while it lives.
+/// Calls `on_signal` on the loop for each of some signals while it lives, but those that whoever started the program has it ignore.
 class Signals {
  public:
   Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal);
@@ -45,6 +45,10 @@ class Session {
   /// Starts the agent, does `work`, stops the agent. The first signal, or the end of who reads standard output, closes the agent, which
   /// wakes `work` with an error; a second one ends the process. Throws Failure.
   Exit run(const std::function<Awaitable<Exit>()>& work);
+  /// That a peer runs no tasks for this agent, and what both sides may do.
+  Failure refused_by(const PeerId& peer) const;
+  /// What else to do about that, to go behind a sentence; empty for an identity that lasts.
+  std::string identity_hint() const;
   bool interrupted() const noexcept { return interrupted_; }
 
   Agent& agent() noexcept { return agent_; }
@@ -70,6 +74,7 @@ class Session {
   void interrupt();
 
   Console console_;
+  const bool has_new_identity_;
   std::unique_ptr<Logger> logger_;
   System system_;
   Agent agent_;

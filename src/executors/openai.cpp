@@ -96,7 +96,7 @@ struct OpenAiExecutor::Answer {
   std::string body;
 };
 
-OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key)
+OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key, bool in_clear)
     : environment_(environment),
       key_(where.empty() ? crypto::SecretText() : std::move(key)),
       slots_(usual_slots),
@@ -122,6 +122,12 @@ OpenAiExecutor::OpenAiExecutor(std::string_view where, const Environment& enviro
                             "; give openai, openai:http://HOST:PORT/v1 or openai:http://HOST:PORT/v1#MODEL");
   }
   if (url->path.ends_with("/v1")) url->path.resize(url->path.size() - 3);
+  if (!key_.empty() && !in_clear && !url->tls && url->host != "localhost" && reach_of(url->host) != Reach::loopback) {
+    environment.log.write(Logger::Level::warn, "the key in OPENAI_API_KEY is not sent to " + url->text() +
+                                                   ", since others on the way could read it; if it is meant for that server, give it "
+                                                   "with --openai-key-file");
+    key_ = {};
+  }
   candidates_.push_back(std::make_unique<http::Client>(environment, *std::move(url)));
 }
 
@@ -246,6 +252,7 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
   Outcome& said = answering.completion.outcome;
   said.model = model_for(run.task());
   std::string failure;
+  bool has_text = false;
   std::exception_ptr unwritten;  // what write() throws is for the provider
   try {
     Answer answer;
@@ -268,10 +275,15 @@ Awaitable<Outcome> OpenAiExecutor::run(TaskRun& run) {
     }
     while (!unwritten && !run.stopped()) {
       const std::optional<std::string> text = co_await answering.next();
+      if (!text && !has_text && said.finish_reason == "tool_calls") {
+        co_return ended(Status::failed, "executor_failed",
+                        "the model wants a tool to be called, and a result has text alone; leave `tools` out");
+      }
       if (!text) {
         Outcome completed = std::move(said);
         co_return completed;
       }
+      has_text = has_text || !text->empty();
       try {
         co_await run.write(*text);
       } catch (const boost::system::system_error&) {
@@ -363,7 +375,8 @@ std::string OpenAiExecutor::models_there() const {
 void OpenAiExecutor::say(Logger::Level level, std::string what) {
   if (said_ == what) return;
   said_ = std::move(what);
-  environment_.log.write(level, "openai: " + said_);
+  environment_.log.write(std::max(level, said_at_), "openai: " + said_);  // whoever hears of a problem hears of its end
+  said_at_ = level;
 }
 
 }  // namespace p2p

@@ -19,8 +19,9 @@ struct BaseUrl;
 class OpenAiExecutor final : public Executor {
  public:
   /// `where` is BASE_URL or BASE_URL#MODEL; empty, it looks on this machine where such servers usually are. The key, if there is one, is
-  /// sent only to a server that BASE_URL names, and stands in no message. Throws invalid. What environment refers to outlives the executor.
-  OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key);
+  /// sent only to a server that BASE_URL names, and stands in no message. Unless it may go `in_clear`, it goes to another machine over TLS
+  /// alone, and a warning tells when it does not. Throws invalid. What environment refers to outlives the executor.
+  OpenAiExecutor(std::string_view where, const Environment& environment, crypto::SecretText key, bool in_clear = true);
   ~OpenAiExecutor() override;
 
   std::string_view name() const override { return "openai"; }
@@ -48,13 +49,14 @@ class OpenAiExecutor final : public Executor {
   void say(Logger::Level level, std::string what);
 
   const Environment environment_;
-  const crypto::SecretText key_;
+  crypto::SecretText key_;
   std::vector<std::unique_ptr<http::Client>> candidates_;
   std::optional<std::string> only_model_;
   const http::Client* server_ = nullptr;  // one of them, while it is there
   std::vector<std::string> models_;
   std::size_t slots_;
-  std::string said_;                   // of the server's state, last
+  std::string said_;  // of the server's state, last
+  Logger::Level said_at_ = Logger::Level::info;
   http::Exchange* looking_ = nullptr;  // what a look waits for
   bool stopping_ = false;
   Alarm next_look_;

@@ -37,7 +37,7 @@ std::unique_ptr<Executor> make_worker(std::string_view rest, const Environment& 
 }
 
 std::unique_ptr<Executor> make_openai(std::string_view rest, const Environment& environment, const ExecutorSettings& settings) {
-  return std::make_unique<OpenAiExecutor>(rest, environment, settings.openai_key);
+  return std::make_unique<OpenAiExecutor>(rest, environment, settings.openai_key, settings.openai_key_in_clear);
 }
 
 constexpr std::array kinds{

@@ -14,6 +14,7 @@ namespace p2p {
 /// What an executor is made of beside its spec.
 struct ExecutorSettings {
   crypto::SecretText openai_key;                        ///< sent to OpenAI-compatible servers; empty: none
+  bool openai_key_in_clear = false;                     ///< to other machines without TLS as well
   std::size_t command_output = limits::command_output;  ///< bytes of result text that a command or worker may write
 };
 

@@ -9,7 +9,7 @@ namespace p2p {
 namespace {
 
 constexpr std::string_view blanks = " \t\r";
-constexpr const char* such_as = " is no PeerId: give one such as `p2p-agent id` shows (12D3Koo…)";
+constexpr const char* such_as = " is no PeerId: give one such as `p2p-agent id --identity FILE` shows (12D3Koo…)";
 
 std::string_view without_blanks(std::string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));

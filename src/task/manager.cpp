@@ -22,7 +22,8 @@ class Updates {
     if (!task_.stream) fail(Errc::unverified, "the provider sent updates that were not asked for");
     if (update.task_id != task_.task_id) fail(Errc::unverified, "the provider sent an update for another task");
     if (update.seq != next_seq_++) fail(Errc::unverified, "the provider left out an update");
-    if (!update.text && ++without_text_ > limits::state_updates) fail(Errc::unverified, "the provider sends updates without end");
+    if ((!update.text || update.text->empty()) && ++without_text_ > limits::state_updates)
+      fail(Errc::unverified, "the provider sends updates without end");
     if (update.text) text_ += *update.text;
     if (update.data) data_ += boost::json::serialize(*update.data).size();
     if (text_.size() > limits::task_frame || data_ > limits::task_frame) {
@@ -117,7 +118,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   for (unsigned attempt = 0;; ++attempt) {
     std::exception_ptr broken;
     std::string why;
-    Time next = environment.clock.now();
+    Time next;
     try {
       if (attempt > 0 && agent_.connection_to(provider) == nullptr) {
         std::vector<Multiaddr> addresses;
@@ -136,15 +137,16 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
       co_await exchange(provider, sent);
       if (answer.result.status != Status::rejected || answer.result.error->code != "busy") co_return std::move(answer);
       why = answer.result.error->message;
-      next += milliseconds(
-          std::min<std::uint64_t>(answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()), limits::timeout_ms_max));
+      next =
+          environment.clock.now() + milliseconds(std::min<std::uint64_t>(
+                                        answer.result.error->retry_after_ms.value_or(limits::retry_pause.count()), limits::timeout_ms_max));
     } catch (const boost::system::system_error& error) {
       const bool passing =
           is(error, Errc::closed) || is(error, Errc::unreachable) || is(error, Errc::timed_out) || is(error, Errc::no_peer);
       if (!passing) throw;
       broken = std::current_exception();
       why = message_of(error);
-      next += pause;
+      next = environment.clock.now() + pause;
       pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
     }
     if (attempt == retries.times || next >= sent.deadline) {

@@ -382,7 +382,8 @@ Provider::Reception Provider::receive(const Party& party, ParsedTask& parsed, co
     same = course_again(key, party.host, *parsed.task, kept->envelope);
     if (!same) return no_memory(again_pause);
   }
-  if (same && same->followers() >= limits::task_followers) return TaskError{"busy", "too many streams follow this task already", again_pause};
+  if (same && same->followers() >= limits::task_followers)
+    return TaskError{"busy", "too many streams follow this task already", again_pause};
   if (same) return same;
 
   if (!is_for_us(*parsed.task)) return TaskError{"wrong_recipient", "the task is meant for another peer than " + agent_.id_text(), {}};
@@ -579,7 +580,7 @@ Awaitable<void> Provider::go(std::shared_ptr<Job> job) {
   } else if (job->stop == Stop::deadline) {
     result.status = Status::cancelled;
     result.executor = job->lane.executor.name();
-    result.error = TaskError{"deadline_exceeded", "the task's time was over before its turn came", {}};
+    result.error = TaskError{"deadline_exceeded", time_over(*job) + " before its turn came", {}};
   } else {
     result.status = Status::rejected;
     result.error = job->stop == Stop::displaced
@@ -618,6 +619,13 @@ Awaitable<void> Provider::run(std::shared_ptr<Job> job) {
   job->turn.notify();
 }
 
+std::string Provider::time_over(const Job& job) const {
+  const std::optional<std::uint64_t> asked = job.task().timeout_ms;
+  const auto most = static_cast<std::uint64_t>(options_.max_time.count());
+  return asked && *asked <= most ? "the task's time was over"
+                                 : "the " + std::to_string(most) + " ms that this provider gives a task were over";
+}
+
 void Provider::finish(Job& job) {
   job.is_settled = true;
   Outcome outcome;
@@ -636,7 +644,7 @@ void Provider::finish(Job& job) {
   result.finish_reason = std::move(outcome.finish_reason);
   result.usage = outcome.usage;
   if (outcome.status == Status::cancelled && job.stop == Stop::deadline) {
-    result.error = TaskError{"deadline_exceeded", "the task's time was over", {}};
+    result.error = TaskError{"deadline_exceeded", time_over(job), {}};
   } else if (outcome.status == Status::cancelled) {
     result.error = TaskError{"cancelled", "the provider is going away", {}};
   }

@@ -103,6 +103,7 @@ class Provider {
   void leave(Job& job);
   Awaitable<void> go(std::shared_ptr<Job> job);
   Awaitable<void> run(std::shared_ptr<Job> job);
+  std::string time_over(const Job& job) const;
   void finish(Job& job);
   Awaitable<void> conclude(Job& job);
   Awaitable<std::shared_ptr<const Bytes>> seal(TaskResult& result);

@@ -57,9 +57,9 @@ class ReceiptStore final : public ReceiptKeeper {
   WorkerPool& pool_;
   const std::string directory_;
   const std::uint64_t max_bytes_;
-  std::uint64_t used_ = 0;         // what is being written included
-  std::uint64_t unseen_ = 0;       // of these, what a look may not have seen: what was being written at some time since it began
-  std::uint64_t in_work_ = 0;      // what is being written
+  std::uint64_t used_ = 0;     // what is being written included
+  std::uint64_t unseen_ = 0;   // of these, what a look may not have seen: what was being written at some time since it began
+  std::uint64_t in_work_ = 0;  // what is being written
   bool looking_ = false;
   Time next_look_{};
   std::set<std::string> writing_;  // paths

@@ -42,6 +42,87 @@ TEST(Serve, RunsACommandForWhoeverAsksByItsName) {
   EXPECT_EQ(text_of(parsed(other.output).at("error").get_object(), "code"), "unsupported_model");
 }
 
+TEST(Serve, RunsACommandWithTheArgumentsThatWereTyped) {
+  // All that an option parser could take for its own.
+  Serving provider({"--allow-any", "--as", "show", "--", "printf", "%s|", "[:lower:]", "[a,b]", "[]", "--json", "--", "-x", ""});
+  EXPECT_EQ(run({"run", "--peer", provider.address, "hello"}).output, "[:lower:]|[a,b]|[]|--json|--|-x||\n");
+  const Ended misplaced = run({"serve", "--allow-any", "--as", "show", "printf", "x"});
+  EXPECT_EQ(misplaced.exit, 2);
+  EXPECT_NE(misplaced.errors.find("put `--` before the command"), std::string::npos) << misplaced.errors;
+}
+
+TEST(Serve, StaysWhenItsTerminalIsGoneIfItWasStartedToAndGoesOtherwise) {
+  Process stays({"/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", program, "serve", "--json"}, on_loopback);
+  const std::string address = parsed(stays.line()).at("addrs").as_array().at(0).as_string().c_str();
+  stays.signal(SIGHUP);
+  EXPECT_EQ(run({"run", "--peer", address, "hello"}).output, "Processed: hello\n");
+  stays.signal(SIGTERM);
+  EXPECT_EQ(stays.wait(), 0);
+  Serving goes({"--allow", "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"});
+  goes.process.signal(SIGHUP);
+  EXPECT_EQ(goes.process.wait(), 0);
+}
+
+TEST(Serve, ListensOnTheInterfacesThatAreNamed) {
+  for (const std::string listen : {"/ip4/0.0.0.0/tcp/0", "/ip4/127.0.0.1/tcp/0"}) {
+    Serving provider({"--interface", "lo", "--listen", listen});
+    EXPECT_TRUE(provider.address.starts_with("/ip4/127.0.0.1/tcp/")) << provider.address;
+  }
+  for (const bool any : {true, false}) {
+    std::vector<std::string> arguments{"serve", "--no-mdns", "--interface", "no-such"};
+    if (any) arguments.insert(arguments.end(), {"--listen", "/ip4/0.0.0.0/tcp/0"});
+    const Ended refused = run(arguments);
+    EXPECT_EQ(refused.exit, 2);
+    EXPECT_NE(refused.errors.find("no network interface 'no-such'"), std::string::npos) << refused.errors;
+  }
+}
+
+TEST(Serve, RefusesOptionsThatWouldDoNothing) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> all{
+      {{"--receipts-max", "1G"}, "goes with --receipts"},
+      {{"--openai-key-file", "/dev/null"}, "goes with --executor openai:"},
+      {{"--max-output", "5M"}, "4M at most"},
+      {{"--max-input", "5M"}, "4M at most"},
+  };
+  for (const auto& [options, why] : all) {
+    std::vector<std::string> arguments{"serve"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Ended refused = run(arguments);
+    EXPECT_EQ(refused.exit, 2) << why;
+    EXPECT_NE(refused.errors.find(why), std::string::npos) << refused.errors;
+  }
+}
+
+TEST(Run, SaysWhyNobodyHereTakesTheTask) {
+  if (!alone) GTEST_SKIP() << "others are on this network";
+  {
+    const Serving provider({"--executor", "summary=mock"});
+    const Ended ended = run({"run", "hello"});
+    EXPECT_EQ(ended.exit, 3);
+    EXPECT_NE(ended.errors.find("takes tasks of type inference; there are: summary"), std::string::npos) << ended.errors;
+  }
+  {
+    const Serving provider({"--allow-any", "--executor", "command:wc", "--executor", "command:sort"});
+    const Ended ended = run({"run", "hello"});
+    EXPECT_EQ(ended.exit, 3);
+    EXPECT_NE(ended.errors.find("has to name"), std::string::npos) << ended.errors;
+    EXPECT_NE(ended.errors.find("wc"), std::string::npos) << ended.errors;
+    const Serving other;  // takes what names none
+    EXPECT_EQ(run({"run", "hello"}).output, "Processed: hello\n");
+  }
+  const Serving provider({"--allow", "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"});
+  const Ended models = run({"models", "--wait", "1"});
+  EXPECT_EQ(models.exit, 3);
+  EXPECT_NE(models.errors.find("does not run tasks for"), std::string::npos) << models.errors;
+  const Ended named = run({"run", "--peer", provider.address, "hello"});
+  EXPECT_EQ(named.exit, 5);
+  EXPECT_NE(named.errors.find("give --identity FILE"), std::string::npos) << named.errors;
+}
+
+TEST(Run, TakesNoTemperatureThatIsNone) {
+  for (const std::string value : {"nan", "inf", "-1"}) EXPECT_EQ(run({"run", "--temperature", value, "hello"}).exit, 2) << value;
+}
+
 TEST(Serve, TellsWhatACommandFailedOf) {
   Serving provider(script("fails", "echo half; echo 'no such animal' >&2; exit 3"));
   const Ended answer = run({"run", "--json", "--peer", provider.address, "hello"});

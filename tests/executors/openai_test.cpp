@@ -215,6 +215,27 @@ TEST_F(OpenAiTest, MakesTextOfWhatIsNone) {
   EXPECT_EQ(output, "a" + mark + mark + "b" + mark + "\xf0\x9f\x98\x80\\ud83d" + mark + "c" + mark);
 }
 
+TEST_F(OpenAiTest, HasNoResultOfAModelThatWantsAToolCalled) {
+  const Outcome outcome = outcome_of(streams(
+      {"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]},\"finish_reason\":\"tool_calls\"}]}\n\n", done}));
+  EXPECT_EQ(outcome.status, Status::failed);
+  EXPECT_NE(outcome.error->message.find("leave `tools` out"), std::string::npos) << outcome.error->message;
+}
+
+TEST_F(OpenAiTest, SendsAKeyOfTheEnvironmentToOthersOverTlsAlone) {
+  const auto said_of = [this](const std::string& url, bool in_clear) {
+    const std::size_t before = bench.log.size();
+    OpenAiExecutor(url, bench.environment, "sk-secret", in_clear);
+    return bench.log.size() == before ? std::string() : bench.log.back();
+  };
+  EXPECT_NE(said_of("http://192.0.2.1:8080", false).find("is not sent to http://192.0.2.1:8080"), std::string::npos);
+  EXPECT_NE(said_of("http://gpubox:8080/v1", false).find("is not sent to http://gpubox:8080"), std::string::npos);
+  for (const std::string url : {"https://gpubox:8080", "http://127.0.0.1:1", "http://localhost:1/v1", "http://[::1]:1"}) {
+    EXPECT_EQ(said_of(url, false), "") << url;
+  }
+  EXPECT_EQ(said_of("http://192.0.2.1:8080", true), "");
+}
+
 TEST_F(OpenAiTest, TakesTheFirstChoiceAlone) {
   EXPECT_EQ(outcome_of(streams({"data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"no\"},\"finish_reason\":\"length\"},"
                                 "{\"index\":0,\"delta\":{\"content\":\"yes\"}},7,{\"delta\":null}]}\n\n",

@@ -419,6 +419,31 @@ TEST_P(Again, TheRequesterRetriesOverANewConnection) {
   });
 }
 
+TEST_P(Again, ATaskWhoseTimeIsOverIsNotSentOnceMore) {
+  std::size_t tasks = 0;
+  Latch end(network.loop());
+  provider_host.agent.handle(std::string(task_protocol), [&](Stream stream) -> Awaitable<void> {
+    ++tasks;
+    const Stream held = std::move(stream);
+    co_await end.wait();
+  });
+  with_connection([&]() -> Awaitable<void> {
+    Retries retries;
+    retries.times = 5;
+    Task hopeless = task();
+    hopeless.timeout_ms = 2'000;
+    std::optional<Errc> error;
+    try {
+      co_await manager.submit(peer(), hopeless, {}, {}, retries);
+    } catch (const boost::system::system_error& thrown) {
+      error = static_cast<Errc>(thrown.code().value());
+    }
+    EXPECT_EQ(error, Errc::timed_out);
+    EXPECT_EQ(tasks, 1U);
+    end.open();
+  });
+}
+
 TEST_P(Again, OneRetryFindsAProviderThatWasFoundByMdns) {
   serve({seconds(10), 10});
   with_connection([&]() -> Awaitable<void> {

@@ -681,7 +681,7 @@ TEST_P(Liar, IsBelievedWhenItsTypeOfTaskHasAnotherOutput) {
   EXPECT_EQ(seen, R"({"label":"ca"})");
 }
 
-TEST_P(Liar, WhoTellsStatesWithoutEndIsRefused) {
+TEST_P(Liar, WhoTellsStatesOrNothingWithoutEndIsRefused) {
   EXPECT_EQ(judge(
                 [this](const Task& task, const std::string& sha256, const KeyPair& keys) {
                   std::vector<Bytes> frames;
@@ -689,7 +689,8 @@ TEST_P(Liar, WhoTellsStatesWithoutEndIsRefused) {
                     Update update;
                     update.task_id = task.task_id;
                     update.seq = seq;
-                    update.state = "running";
+                    if (seq % 2 == 0) update.state = "running";
+                    if (seq % 2 == 1) update.text = "";
                     frames.push_back(seal_message(keys, MessageKind::update, update.to_json()));
                   }
                   TaskResult result = honest(task, sha256);
