@@ -86,8 +86,8 @@ class Agent {
   /// Where it can be reached, each address with its PeerId.
   std::vector<Multiaddr> addresses() const;
 
-  /// A connection to the peer: one that there is, or a new one to the addresses that discovery knows. Throws no_peer when it knows none,
-  /// else as the other connect().
+  /// A connection to the peer: one that there is, or a new one to the addresses that discovery knows or hears meanwhile. Throws no_peer
+  /// when it knows none, else as the other connect().
   Awaitable<const Connection*> connect(PeerId peer, Time deadline = Time::max());
   /// A new connection to the first of `addresses` that answers, as `expected` where that is given; a /p2p part in an address counts as
   /// well. The attempts start a quarter of a second apart. Throws unreachable, timed_out, unverified, closed. The pointer holds until the

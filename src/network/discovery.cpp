@@ -353,6 +353,14 @@ bool Discovery::is_own(const Link& link, const std::string& name) const {
   return false;
 }
 
+/// Whether this agent may have said so itself.
+bool Discovery::is_announcement(const Link& link, const mdns::Peer& peer) const {
+  const std::vector<Multiaddr> own = addresses_on_(link.interface);
+  return peer.id == self_ && std::all_of(peer.addresses.begin(), peer.addresses.end(), [&own](const Multiaddr& address) {
+           return std::find(own.begin(), own.end(), address) != own.end();
+         });
+}
+
 void Discovery::plan(Link& link, Multicasting& what, Time when) {
   if (what.given) when = std::max(when, *what.given + multicast_interval);
   if (!what.due || when < *what.due) what.due = when;
@@ -468,8 +476,10 @@ std::vector<PeerBook::Address> Discovery::dialable(const Link& link, const mdns:
 }
 
 void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
+  if (is_own(link, peer.name) && !is_announcement(link, peer)) {
+    link.contested_until = std::max(link.contested_until, environment_.clock.now() + peer.ttl);
+  }
   if (peer.id == self_) return;
-  if (is_own(link, peer.name)) link.contested_until = environment_.clock.now() + peer.ttl;
   link.wanted.erase(peer.name);
   if (peer.ttl == seconds(0)) {
     if (book_.goodbye(peer.id, source)) observer_.gone(peer.id);

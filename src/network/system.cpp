@@ -1,6 +1,5 @@
 #include "network/system.hpp"
 
-#include "base/limits.hpp"
 #include "network/tcp.hpp"
 #include "network/udp.hpp"
 #include "network/watch.hpp"
@@ -237,20 +236,17 @@ void give_free_memory_back() noexcept {
   mallopt(M_MMAP_THRESHOLD, 8 * 1024 * 1024);
   mallopt(M_TRIM_THRESHOLD, 16 * 1024 * 1024);
   mallopt(M_ARENA_MAX, 1);  // of the others' last block nothing goes back
-#endif
   free_memory_goes_back = true;
+#endif
 }
 
-void allow_descriptors(std::size_t connections) {
-  constexpr std::size_t besides = limits::pending_handshakes + 128;
+void allow_descriptors(std::size_t count) {
   rlimit descriptors{};
-  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return;
-  const rlim_t needed = connections + besides;
-  if (descriptors.rlim_cur >= needed) return;
-  descriptors.rlim_cur = std::min(needed, descriptors.rlim_max);
-  if (setrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur == needed) return;
-  fail(Errc::invalid, "the system lets this program open " + std::to_string(descriptors.rlim_max) + " files and connections, and " +
-                          std::to_string(connections) + " connections need " + std::to_string(needed) + "; raise it with `ulimit -n`");
+  if (getrlimit(RLIMIT_NOFILE, &descriptors) != 0 || descriptors.rlim_cur >= count) return;
+  descriptors.rlim_cur = std::min<rlim_t>(count, descriptors.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur == count) return;
+  fail(Errc::invalid, "the system lets this program open " + std::to_string(descriptors.rlim_max) +
+                          " files and connections, and it may need " + std::to_string(count) + "; raise that with `ulimit -n`");
 }
 
 }  // namespace p2p

@@ -33,8 +33,10 @@ class System {
 /// stays a hundred times as large as what is in it. Does nothing where the C library is not glibc.
 void give_free_memory_back() noexcept;
 
-/// Lets the process have as many descriptors as `connections` and all else that it opens need, where they are fewer. Throws invalid, with
-/// what to do, when the system does not.
-void allow_descriptors(std::size_t connections);
+/// What a program has open besides connections: files, pipes of commands, the system's own.
+inline constexpr std::size_t descriptors_besides = 64;
+
+/// Lets the process have so many descriptors, where it has fewer. Throws invalid, with what to do, when the system does not.
+void allow_descriptors(std::size_t count);
 
 }  // namespace p2p

@@ -240,13 +240,24 @@ TEST(Discovery, AnswersWhoListsANameThatAnotherPeerHasAnnouncedToo) {
     Bystander& bystander = link.bystander;
     const std::string name = link.name();
     const std::vector<mdns::KnownAnswer> known(1, mdns::KnownAnswer{name, limits::mdns_ttl});
-    for (const bool contested : {false, true}) {
-      if (contested) bystander.announce(name.substr(0, name.find('.')), bystander.somebody(), {bystander.address(1)}, limits::mdns_ttl);
+    const auto answers = [&]() -> Awaitable<std::size_t> {
       bystander.clear();
       bystander.ask_knowing(known);
       co_await pause(link.network, seconds(2));
-      EXPECT_EQ(bystander.multicast.size(), contested ? 1U : 0U);
+      co_return bystander.multicast.size();
+    };
+    const std::string instance = name.substr(0, name.find('.'));
+    const Agent& agent = link.agents.front()->agent;
+    for (const PeerId& claimed : {bystander.somebody(), agent.id()}) {
+      EXPECT_EQ(co_await answers(), 0U);
+      bystander.announce(instance, claimed, {bystander.address(1)}, limits::mdns_ttl);
+      bystander.announce(instance, claimed, {bystander.address(1)}, seconds(1));  // which ends nothing
+      co_await pause(link.network, seconds(2));
+      EXPECT_EQ(co_await answers(), 1U);
+      co_await pause(link.network, limits::mdns_ttl);
     }
+    bystander.announce(instance, agent.id(), {agent.addresses().front().without_peer_id()}, limits::mdns_ttl);
+    EXPECT_EQ(co_await answers(), 0U);  // it may have said so itself
   });
 }
 
@@ -812,6 +823,37 @@ TEST(Discovery, AForgedAddressHeardFirstDoesNotHideTheRealOneFromWhoeverIsInAHur
     provider.agent.start();
     co_await group.join();
     co_await provider.agent.stop();
+  });
+}
+
+TEST(Discovery, SoManyAddressesOfAPeerAreDialledAtOnceAndInAll) {
+  Link link;
+  SimAgent& finder = link.add(looking());
+  const PeerId peer = link.bystander.somebody();
+  SimHost& silent = link.network.add_host();
+  silent.unplug();
+  link.run([&]() -> Awaitable<void> {
+    const auto announce = [&](std::uint16_t first) {
+      for (std::uint16_t port = first; port < first + limits::mdns_addresses; ++port) {
+        link.bystander.announce(peer, {Multiaddr::tcp(silent.ip(), port).value()});
+      }
+    };
+    announce(1);
+    co_await pause(link.network, milliseconds(1));
+    TaskGroup group(link.network.loop());
+    std::optional<Errc> came_of;
+    const auto connect = [&]() -> Awaitable<void> { came_of = co_await error_of(discard(finder.agent.connect(peer))); };
+    group.spawn(connect());
+    for (int i = 0; i < 400 && !came_of; ++i) {
+      co_await pause(link.network, milliseconds(100));
+      announce(static_cast<std::uint16_t>(1000 + 100 * i));  // others in their place
+    }
+    co_await group.join();
+    EXPECT_EQ(came_of, Errc::unreachable);
+    const std::vector<Time>& dials = finder.host.dials;
+    EXPECT_EQ(dials.size(), limits::mdns_addresses);
+    for (std::size_t i = limits::dial_addresses; i < dials.size(); ++i)
+      EXPECT_GE(dials[i], dials[i - limits::dial_addresses] + limits::dial);
   });
 }
 

@@ -50,6 +50,8 @@ Process::Process(std::vector<std::string> arguments, std::vector<std::string> en
     dup2(err[1], STDERR_FILENO);
     for (int other = STDERR_FILENO + 1; other < 1024; ++other) ::close(other);  // a socket of the test's would stay open there
     ::signal(SIGPIPE, SIG_DFL);
+    ::signal(SIGHUP, SIG_DFL);
+    ::signal(SIGINT, SIG_DFL);
     execve(argv[0], argv.data(), envp.data());
     _exit(127);
   }

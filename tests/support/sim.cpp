@@ -459,6 +459,7 @@ void SimHost::close_listeners() {
 }
 
 std::unique_ptr<ByteStream> SimHost::dial(const Multiaddr& address) {
+  dials.push_back(state_->clock.now());
   tcp_address(address).value();
   return std::make_unique<SimStream>(state_, Multiaddr::tcp(ip_, state_->next_port++).value(), address.without_peer_id());
 }

@@ -114,6 +114,8 @@ class SimHost final : public Transport, public Multicast, public WorkerPool, pub
   std::vector<std::string> log;
   /// Computations that the worker pool was given.
   std::uint64_t pooled = 0;
+  /// When connections were dialled.
+  std::vector<Time> dials;
 
   // Transport
   std::unique_ptr<ByteStream> dial(const Multiaddr& address) override;
