@@ -315,6 +315,7 @@ def tasks(subject):
 
 def concurrent_tasks(subject):
     server = subject.server()
+    server.expect("listening", START_WAIT)
     before = server.cpu_time()
     figures = subject.bench("--total", TOTAL, "--concurrency", CONCURRENCY)
     return {"task rate": figures["task_conc"]["per_s"], "task cpu": (server.cpu_time() - before) / 1000 / TOTAL}

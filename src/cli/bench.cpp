@@ -73,7 +73,7 @@ class Bench {
     if (options_.total && *options_.total <= 2 * options_.concurrency) {
       throw Failure(Exit::usage, "give a --total of more than twice --concurrency: the first tasks warm up and don't count");
     }
-    if (options_.hold) allow_descriptors(*options_.hold);
+    if (options_.hold) allow_descriptors(*options_.hold + descriptors_besides);
     options_for_diallers_.muxers = parse_muxers(options.muxers);
     options_for_diallers_.mdns = false;
   }

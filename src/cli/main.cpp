@@ -296,10 +296,10 @@ int main_of(int argc, char** argv) {
   }
 }
 
-/// What is opened next would be written to as output where one of the three is closed.
+/// Where one of the three is closed, what is opened next would be written to as output. This fails to be.
 void have_standard_streams() {
   int descriptor = 0;
-  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDONLY);
   if (descriptor > STDERR_FILENO) close(descriptor);
 }
 

@@ -74,25 +74,29 @@ Exit survey(const SurveyOptions& options, const std::function<Awaitable<bool>(Se
   Session session(options, true);
   const auto work = [&]() -> Awaitable<Exit> {
     Survey survey(session, session.now() + options.wait);
-    std::optional<Surveyed> last;
+    std::optional<PeerId> refusing;
+    std::optional<Failure> failure;
+    bool found = false;
     bool shown = false;
     std::exception_ptr interrupted;
     try {
       while (std::optional<Surveyed> answer = co_await survey.next(Time::max())) {
-        last = std::move(answer);
-        const bool is_shown = co_await show(session, *last);
+        found = true;
+        const bool is_shown = co_await show(session, *answer);
         shown = shown || is_shown;
+        if (answer->info && answer->info->may_ask == false) refusing = answer->peer;
+        if (answer->failure) failure = answer->failure;
       }
     } catch (const boost::system::system_error&) {
       interrupted = std::current_exception();
     }
     co_await survey.end();
     if (interrupted) std::rethrow_exception(interrupted);
-    if (!last) throw session.nobody();
-    if (!shown && last->failure) throw *last->failure;
-    if (!shown && last->info && last->info->may_ask == false) throw session.refused_by(last->peer);
-    if (!shown) throw Failure(Exit::no_peer, "there are agents here, and none has a model at present");
-    co_return Exit::done;
+    if (!found) throw session.nobody();
+    if (shown) co_return Exit::done;
+    if (refusing) throw session.refused_by(*refusing);
+    if (failure) throw *failure;
+    throw Failure(Exit::no_peer, "there are agents here, and none has a model at present");
   };
   return session.run(work);
 }

@@ -69,7 +69,7 @@ json::object make_input(const RunOptions& options) {
   if (options.model) input["model"] = *options.model;
   if (options.max_tokens) input["max_tokens"] = *options.max_tokens;
   if (options.temperature && !(*options.temperature >= 0 && *options.temperature < 1e6)) {  // nor is it NaN
-    throw Failure(Exit::usage, "--temperature takes a number from 0 on");
+    throw Failure(Exit::usage, "--temperature takes a number from 0 to 1000000");
   }
   if (options.temperature) input["temperature"] = *options.temperature;
   if (options.seed) input["seed"] = *options.seed;
@@ -156,7 +156,10 @@ class Course {
         connected_ = provider->connected;
         manager_.trust(provider->peer);  // its info offers what the task asks for
         const Attempt attempt = co_await submit(provider->peer, {});
-        if (attempt != Attempt::answered) continue;
+        if (attempt != Attempt::answered) {
+          lost_ = failure_;
+          continue;
+        }
         exit = show();
         break;
       }
@@ -219,7 +222,7 @@ class Course {
   }
 
   Failure nobody_fits() const {
-    if (failure_ && !model_) return *failure_;  // of one that would have taken it
+    if (lost_) return *lost_;
     if (!offered_.empty()) {
       std::string who;
       for (const auto& [peer, models] : offered_)
@@ -392,9 +395,10 @@ class Course {
   std::string shown_;
   std::optional<DurableFile> receipt_;
   std::optional<Failure> failure_;
+  std::optional<Failure> lost_;                 // why one that would have taken the task did not get it
   std::string why_;                             // it could not connect, without advice
   std::vector<Surveyed> mocks_;                 // that wait to be asked
-  std::map<std::string, std::string> offered_;  // by peer, the models of those that have another
+  std::map<std::string, std::string> offered_;  // by peer, the models that there are
   std::set<std::string> types_;                 // of tasks that somebody takes
   std::vector<PeerId> refusals_;                // who runs nothing for us
   Time start_{};

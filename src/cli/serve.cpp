@@ -34,17 +34,23 @@ std::vector<Multiaddr> listen_addresses(const ServeOptions& options, Transport& 
     }
     addresses.push_back(*address);
   }
-  if (!addresses.empty() && options.interfaces.empty()) return addresses;
+  const auto means_all = [](const Multiaddr& address) {
+    const TcpAddress tcp = tcp_address(address).value();
+    return tcp.host == "0.0.0.0" || tcp.host == "::";
+  };
+  const bool narrows = !options.interfaces.empty() && std::any_of(addresses.begin(), addresses.end(), means_all);
+  if (!addresses.empty() && !narrows) return addresses;
   const std::vector<Multiaddr> usual = everywhere(transport, options.interfaces);
   if (usual.empty()) {
-    throw Failure(Exit::usage, "there is no network interface '" + options.interfaces.front() + "' that is up and has an address");
+    throw Failure(Exit::usage, "there is no network interface '" + options.interfaces.front() +
+                                   "' that is up, has an address, and is not point-to-point");
   }
   if (addresses.empty()) return usual;
   // Every address means every one of the interfaces named.
   std::vector<Multiaddr> narrowed;
   for (const Multiaddr& address : addresses) {
     const TcpAddress tcp = tcp_address(address).value();
-    if (tcp.host != "0.0.0.0" && tcp.host != "::") {
+    if (!means_all(address)) {
       narrowed.push_back(address);
       continue;
     }
@@ -226,10 +232,13 @@ Exit serve(const ServeOptions& options) {
   if (options.max_memory && *options.max_memory < limits::memory_least) {
     throw Failure(Exit::usage, "--max-memory has to be at least " + std::to_string(limits::memory_least / (1024 * 1024)) + "M");
   }
+  if (std::max(options.max_input.value_or(0), options.max_output.value_or(0)) > limits::task_frame) {
+    throw Failure(Exit::usage, "--max-input and --max-output are 4M at most, which a message holds");
+  }
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
   try {
-    allow_descriptors(options.max_connections);
+    allow_descriptors(options.max_connections + limits::pending_handshakes + descriptors_besides);
   } catch (const boost::system::system_error& error) {  // more than there are at present wait until some are free
     environment.log.write(Logger::Level::warn, message_of(error));
   }
@@ -247,9 +256,6 @@ Exit serve(const ServeOptions& options) {
     receipts = std::make_unique<ReceiptStore>(environment.pool, options.receipts, most);
   }
 
-  if (std::max(options.max_input.value_or(0), options.max_output.value_or(0)) > limits::task_frame) {
-    throw Failure(Exit::usage, "--max-input and --max-output are 4M at most, which a message holds");
-  }
   ProviderOptions provider_options;
   provider_options.slots = options.slots;
   provider_options.queue = options.queue;
@@ -276,7 +282,8 @@ Exit serve(const ServeOptions& options) {
       end();
       if (signals_seen == 2) provider.hurry();
     });
-    const std::vector<int> hang_up{SIGHUP};
+    std::vector<int> hang_up;
+    if (!options.allow_file.empty() || !ignores_hang_up()) hang_up.push_back(SIGHUP);
     const Signals reloading(environment.loop, hang_up, [&] {
       if (options.allow_file.empty()) return end();  // as a program that does not know the signal
       try {

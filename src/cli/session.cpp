@@ -29,12 +29,13 @@ struct Signals::Set : std::enable_shared_from_this<Set> {
 
 Signals::Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal)
     : set_(std::make_shared<Set>(loop, std::move(on_signal))) {
-  for (const int number : numbers) {
-    struct sigaction inherited {};
-    const bool known = sigaction(number, nullptr, &inherited) == 0;
-    if (!known || inherited.sa_handler != SIG_IGN) set_->signals.add(number);  // as nohup has it
-  }
+  for (const int number : numbers) set_->signals.add(number);
   set_->wait();
+}
+
+bool ignores_hang_up() {
+  struct sigaction inherited {};
+  return sigaction(SIGHUP, nullptr, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
 }
 
 Signals::~Signals() {
@@ -113,7 +114,8 @@ Session::Session(const CommonOptions& options, bool mdns)
 
 Exit Session::run(const std::function<Awaitable<Exit>()>& work) {
   Exit exit = Exit::bug;
-  const std::vector<int> ending{SIGINT, SIGTERM, SIGHUP};
+  std::vector<int> ending{SIGINT, SIGTERM};
+  if (!ignores_hang_up()) ending.push_back(SIGHUP);
   auto signals = std::make_unique<Signals>(system_.loop(), ending, [this] { interrupt(); });
   auto output = std::make_unique<OutputWatch>(system_.loop(), [this] { interrupt(); });
   const auto whole = [&]() -> Awaitable<void> {

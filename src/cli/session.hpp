@@ -11,7 +11,7 @@
 
 namespace p2p::cli {
 
-/// Calls `on_signal` on the loop for each of some signals while it lives, but those that whoever started the program has it ignore.
+/// Calls `on_signal` on the loop for each of some signals while it lives.
 class Signals {
  public:
   Signals(const Loop& loop, std::vector<int> numbers, std::function<void()> on_signal);
@@ -21,6 +21,9 @@ class Signals {
   struct Set;
   std::shared_ptr<Set> set_;
 };
+
+/// Whether whoever started the program has it stay when its terminal goes, as nohup does. To ask before SIGHUP is watched.
+bool ignores_hang_up();
 
 /// Calls `on_broken` on the loop when nobody reads standard output any more, if it is a pipe or socket, while it lives.
 class OutputWatch {

@@ -343,9 +343,10 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   const std::string sha256 = task_hash(payload);
   const std::size_t size = payload.size();
   payload = Bytes();
-  if (admitted && parsed.task && lacks_receipts(receipt_size_limit(envelope.size()))) {
+  const auto is_full = [&] { return options_.receipts != nullptr && options_.receipts->full(receipt_size_limit(envelope.size())); };
+  if (admitted && parsed.task && is_full()) {
     const bool looked = co_await options_.receipts->look_again(environment_.clock.now());
-    if (looked && lacks_receipts(receipt_size_limit(envelope.size()))) {
+    if (looked && is_full()) {
       environment_.log.write(Logger::Level::warn, "there is no room for more receipts; tasks are refused until old ones are moved away");
     }
   }
@@ -363,10 +364,6 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
     const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
     if (!co_await ends_behind_task(environment_, stream)) ++refused_;
   }
-}
-
-bool Provider::lacks_receipts(std::uint64_t bytes) const {
-  return options_.receipts != nullptr && options_.receipts->full(promised_ + bytes);
 }
 
 // What it joins or begins, or why nothing.
@@ -523,7 +520,7 @@ std::optional<TaskError> Provider::enter(Job& job) {
   Lane& lane = job.lane;
   if (shutting_down_) return TaskError{"shutting_down", "the provider is going away; ask another one", {}};
   if (std::optional<TaskError> why = lane.executor.unready()) return why;
-  if (lacks_receipts(job.receipt_size)) {
+  if (options_.receipts != nullptr && options_.receipts->full(promised_ + job.receipt_size)) {
     return TaskError{"busy", "this provider has no room for another receipt; its owner has to make some",
                      static_cast<std::uint64_t>(limits::receipts_full_retry.count())};
   }

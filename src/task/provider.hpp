@@ -89,7 +89,6 @@ class Provider {
   Awaitable<void> serve_task(Stream& stream);
   Reception receive(const Party& party, ParsedTask& parsed, const std::string& sha256, std::size_t size, Bytes& envelope);
   bool end_idle_stream();
-  bool lacks_receipts(std::uint64_t bytes) const;
   Awaitable<void> serve_info(Stream stream);
   Awaitable<void> reject(Stream& stream, std::string task_id, std::string sha256, TaskError why);
   std::shared_ptr<TaskCourse> course_again(const std::string& key, std::string host, const Task& task,

@@ -102,7 +102,7 @@ Awaitable<bool> ReceiptStore::look_again(Time now) {
   };
   co_await pool_.run(look);
   looking_ = false;
-  if (found) used_ = *found + unseen_;
+  if (found) used_ = std::min(used_, *found + unseen_);  // what was written meanwhile may be in both
   co_return true;
 }
 

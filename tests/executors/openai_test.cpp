@@ -234,6 +234,20 @@ TEST_F(OpenAiTest, SendsAKeyOfTheEnvironmentToOthersOverTlsAlone) {
     EXPECT_EQ(said_of(url, false), "") << url;
   }
   EXPECT_EQ(said_of("http://192.0.2.1:8080", true), "");
+  serve([&]() -> Awaitable<void> {
+    std::string here = server.url();
+    here.replace(here.find("127.0.0.1"), 9, "0.0.0.0");  // where Linux finds itself, and which no rule takes for this machine
+    for (const bool in_clear : {false, true}) {
+      server.calls.clear();
+      OpenAiExecutor asking(here, bench.environment, "sk-secret", in_clear);
+      const std::size_t said = bench.log.size();
+      asking.start();
+      while (bench.log.size() == said) co_await turn(bench.environment.loop);
+      co_await asking.stop();
+      EXPECT_FALSE(server.calls.empty());
+      for (const Call& call : server.calls) EXPECT_EQ(call.headers.contains("authorization"), in_clear);
+    }
+  });
 }
 
 TEST_F(OpenAiTest, TakesTheFirstChoiceAlone) {
