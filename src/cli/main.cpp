@@ -26,7 +26,7 @@ using namespace p2p;
 using namespace p2p::cli;
 
 constexpr const char* exit_codes =
-    "Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 no peer (or none that runs tasks),\n"
+    "Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 no peer, or none that has what was asked for,\n"
     "4 connection failed or ended without a result, 5 the result is not 'completed',\n"
     "6 out of time, 7 something did not verify, 130 interrupted.";
 
@@ -113,12 +113,13 @@ void add_options(CLI::App& command, ServeOptions& options) {
       ->type_name("N");
   add_duration(command, "--max-time", options.max_time, "How long a task may take, whatever it asks for", "10m",
                std::chrono::milliseconds(1));
-  add_size(command, "--max-input", options.max_input, "Size of a task (default: 4M)");
-  add_size(command, "--max-output", options.max_output, "Size of an output (default: 2M for commands)");
-  add_size(command, "--receipts-max", options.receipts_max, "Size of all receipts; when it is reached, tasks are refused")
+  add_size(command, "--max-input", options.max_input, "Size of a task (default: 4M, the most)");
+  add_size(command, "--max-output", options.max_output, "Size of an output, 4M at most (default: 2M for commands)");
+  add_size(command, "--receipts-max", options.receipts_max, "Size of all receipts, 9M at least; when it is reached, tasks are refused")
       ->default_str("1G");
   command.add_option("--receipts", options.receipts, "Keep a receipt of every result but rejections in this directory")->type_name("DIR");
-  command.add_option("--openai-key-file", options.openai_key_file, "The key for openai (default: $OPENAI_API_KEY)")->type_name("FILE");
+  command.add_option("--openai-key-file", options.openai_key_file, "The key for openai:URL (default: $OPENAI_API_KEY, over TLS alone)")
+      ->type_name("FILE");
   add_duration(command, "--grace", options.grace, "How long running tasks may go on after the first signal", "10s");
   command.add_option("--listen", options.listen, "Listen here (default: every interface, a free port); repeatable")
       ->type_name("MULTIADDR")
@@ -186,7 +187,7 @@ void add_options(CLI::App& command, BenchOptions& options) {
       ->check(in_range(201, 1000000000))
       ->type_name("N");
   command.add_flag("--samples", options.samples, "With --json: the times of all these tasks as well");
-  command.add_option("--total", options.total, "Tasks, several at once; the first ones don't count")->check(some)->type_name("N");
+  command.add_option("--total", options.total, "Tasks, several at once, more than twice --concurrency")->check(some)->type_name("N");
   command.add_option("--concurrency", options.concurrency, "How many of these at once")
       ->capture_default_str()
       ->check(in_range(1, 100000))

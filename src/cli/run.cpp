@@ -68,7 +68,7 @@ json::object make_input(const RunOptions& options) {
   }
   if (options.model) input["model"] = *options.model;
   if (options.max_tokens) input["max_tokens"] = *options.max_tokens;
-  if (options.temperature && !(*options.temperature >= 0 && *options.temperature < 1e6)) {  // nor is it NaN
+  if (options.temperature && !(*options.temperature >= 0 && *options.temperature <= 1e6)) {  // nor is it NaN
     throw Failure(Exit::usage, "--temperature takes a number from 0 to 1000000");
   }
   if (options.temperature) input["temperature"] = *options.temperature;
@@ -155,6 +155,7 @@ class Course {
         found_ = provider->found;
         connected_ = provider->connected;
         manager_.trust(provider->peer);  // its info offers what the task asks for
+        failure_.reset();
         const Attempt attempt = co_await submit(provider->peer, {});
         if (attempt != Attempt::answered) {
           lost_ = failure_;

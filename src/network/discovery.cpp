@@ -353,12 +353,18 @@ bool Discovery::is_own(const Link& link, const std::string& name) const {
   return false;
 }
 
-/// Whether this agent may have said so itself.
-bool Discovery::is_announcement(const Link& link, const mdns::Peer& peer) const {
-  const std::vector<Multiaddr> own = addresses_on_(link.interface);
-  return peer.id == self_ && std::all_of(peer.addresses.begin(), peer.addresses.end(), [&own](const Multiaddr& address) {
-           return std::find(own.begin(), own.end(), address) != own.end();
-         });
+// Whether this agent may have said so itself, on this link or on another one of the same segment.
+bool Discovery::is_announcement(const mdns::Peer& peer) const {
+  if (peer.id != self_) return false;
+  std::vector<Multiaddr> own;
+  for (const Link& each : links_) {
+    for (const Multiaddr& address : addresses_on_(each.interface)) {
+      const TcpAddress tcp = tcp_address(address).value();
+      own.push_back(Multiaddr::tcp(tcp.host, tcp.port).value());  // packets have no zones
+    }
+  }
+  return std::all_of(peer.addresses.begin(), peer.addresses.end(),
+                     [&own](const Multiaddr& address) { return std::find(own.begin(), own.end(), address) != own.end(); });
 }
 
 void Discovery::plan(Link& link, Multicasting& what, Time when) {
@@ -476,7 +482,7 @@ std::vector<PeerBook::Address> Discovery::dialable(const Link& link, const mdns:
 }
 
 void Discovery::on_peer(Link& link, const mdns::Peer& peer, const std::string& source) {
-  if (is_own(link, peer.name) && !is_announcement(link, peer)) {
+  if (is_own(link, peer.name) && !is_announcement(peer)) {
     link.contested_until = std::max(link.contested_until, environment_.clock.now() + peer.ttl);
   }
   if (peer.id == self_) return;

@@ -80,7 +80,7 @@ class Discovery {
   void answer(Link& link, const Datagram& datagram, const mdns::Packet& query);
   bool may_answer(Link& link, const std::string& source);
   bool is_own(const Link& link, const std::string& name) const;
-  bool is_announcement(const Link& link, const mdns::Peer& peer) const;
+  bool is_announcement(const mdns::Peer& peer) const;
   void plan(Link& link, Multicasting& what, Time when);
   mdns::Announcement announcement(const Link& link) const;
   Duration jitter();

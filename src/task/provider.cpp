@@ -343,10 +343,10 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   const std::string sha256 = task_hash(payload);
   const std::size_t size = payload.size();
   payload = Bytes();
-  const auto is_full = [&] { return options_.receipts != nullptr && options_.receipts->full(receipt_size_limit(envelope.size())); };
-  if (admitted && parsed.task && is_full()) {
+  const std::uint64_t receipt = receipt_size_limit(envelope.size());
+  if (admitted && parsed.task && options_.receipts != nullptr && options_.receipts->full(promised_ + receipt)) {
     const bool looked = co_await options_.receipts->look_again(environment_.clock.now());
-    if (looked && is_full()) {
+    if (looked && options_.receipts->full(receipt)) {  // not for the time being alone
       environment_.log.write(Logger::Level::warn, "there is no room for more receipts; tasks are refused until old ones are moved away");
     }
   }

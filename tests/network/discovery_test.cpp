@@ -22,7 +22,8 @@ class Bystander {
  public:
   using Heard = std::vector<std::pair<Time, mdns::Packet>>;
 
-  explicit Bystander(SimNetwork& network) : network_(network), host_(network.add_host()), group_(network.loop()) {
+  explicit Bystander(SimNetwork& network, std::string ip = {})
+      : network_(network), host_(network.add_host(std::move(ip))), group_(network.loop()) {
     socket_ = host_.open_group(host_.interfaces().front(), Multicast::Family::ip4);
     ephemeral_ = host_.open_ephemeral(host_.interfaces().front(), Multicast::Family::ip4);
     group_.spawn(hear(*socket_, multicast));
@@ -92,10 +93,10 @@ class Bystander {
 /// One bystander and some agents that have all just been started; ended with them.
 class Link {
  public:
-  explicit Link(std::uint64_t seed = 1) : network(seed), bystander(network) {}
+  explicit Link(std::uint64_t seed = 1, std::string bystanders_ip = {}) : network(seed), bystander(network, std::move(bystanders_ip)) {}
 
-  SimAgent& add(AgentOptions options = listening(), AgentEvents events = {}) {
-    agents.push_back(std::make_unique<SimAgent>(network, std::move(options), std::move(events)));
+  SimAgent& add(AgentOptions options = listening(), AgentEvents events = {}, std::string ip = {}) {
+    agents.push_back(std::make_unique<SimAgent>(network, std::move(options), std::move(events), std::move(ip)));
     return *agents.back();
   }
   void run(std::function<Awaitable<void>()> work) {
@@ -258,6 +259,21 @@ TEST(Discovery, AnswersWhoListsANameThatAnotherPeerHasAnnouncedToo) {
     }
     bystander.announce(instance, agent.id(), {agent.addresses().front().without_peer_id()}, limits::mdns_ttl);
     EXPECT_EQ(co_await answers(), 0U);  // it may have said so itself
+  });
+}
+
+TEST(Discovery, DoesNotTakeItsOwnAnnouncementForAnothersWhereAddressesHaveZones) {
+  Link link(1, "fe80::1");
+  AgentOptions options = listening();
+  options.listen = {Multiaddr::tcp("::", 4001).value()};
+  link.add(options, {}, "fe80::2");
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(10));
+    const std::vector<mdns::KnownAnswer> known(1, mdns::KnownAnswer{link.name(), limits::mdns_ttl});
+    link.bystander.clear();
+    link.bystander.ask_knowing(known);
+    co_await pause(link.network, seconds(2));
+    EXPECT_TRUE(link.bystander.multicast.empty());
   });
 }
 
