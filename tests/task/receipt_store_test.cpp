@@ -181,6 +181,17 @@ TEST_F(Receipts, HaveRoomAgainWhenOldOnesWereMovedAway) {
   }());
 }
 
+TEST_F(Receipts, ThatCannotBeLookedAtStayCounted) {
+  const std::string inner = directory.file("inner");
+  ReceiptStore store(pool, inner, 100);
+  network.run([&]() -> Awaitable<void> {
+    EXPECT_EQ(co_await keep(store, name, 60), "kept");
+    fs::remove_all(inner);
+    EXPECT_TRUE(co_await store.look_again(network.clock().now()));
+    EXPECT_EQ(store.used(), 60U);
+  }());
+}
+
 TEST_F(Receipts, ThatAreWrittenWhileItLooksCountInAnyCase) {
   for (const bool written_first : {true, false}) {
     HeldPool held(network.loop());
