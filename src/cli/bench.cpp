@@ -165,14 +165,13 @@ class Bench {
     const Time start = session_.now();
     Task task = dialler.manager.make_task(prompt());
     task.timeout_ms = task_patience;
-    std::optional<Answer> answered;
+    Answer answer;
     try {
-      answered = co_await dialler.manager.submit(target_.peer, std::move(task));
+      answer = co_await dialler.manager.submit(target_.peer, std::move(task));
     } catch (const boost::system::system_error& error) {
       if (!is(error, Errc::unsupported)) throw;
+      throw Failure(Exit::no_peer, "the peer runs no tasks; measure one that does, such as `p2p-agent serve`");
     }
-    if (!answered) throw Failure(Exit::no_peer, "the peer runs no tasks; measure one that does, such as `p2p-agent serve`");
-    const Answer& answer = *answered;
     if (answer.result.status != Status::completed) {
       const std::string code = answer.result.error ? ": " + answer.result.error->code : std::string();
       throw Failure(Exit::not_completed, "a task was " + std::string(name_of(answer.result.status)) + escaped(code) +
@@ -280,15 +279,11 @@ class Bench {
     Dialler& dialler = *co_await connected();
     for (const bool up : {true, false}) {
       const Time start = session_.now();
-      bool is_served = true;
       try {
         Stream stream = co_await dialler.agent.open_stream(target_.peer, std::string(perf_protocol));
         co_await perf(stream, up ? size : 0, up ? 0 : size);
       } catch (const boost::system::system_error& error) {
-        is_served = !is(error, Errc::unsupported);
-        if (is_served) throw;
-      }
-      if (!is_served) {
+        if (!is(error, Errc::unsupported)) throw;
         throw Failure(Exit::no_peer, "the peer does not speak " + std::string(perf_protocol) + "; start it with `p2p-agent serve --perf`");
       }
       const Duration time = session_.now() - start;

@@ -123,7 +123,7 @@ Awaitable<void> ReceiptStore::keep(ReceiptName name, Bytes receipt) {
   if (full(receipt.size())) fail(Errc::exhausted, "there is no room for another receipt in " + directory_ + ": move old ones away");
   const std::string path = free_path(name);
   writing_.insert(path);
-  for (std::uint64_t* const sum : {&used_, &unseen_, &in_work_}) *sum += receipt.size();
+  for (std::uint64_t* const each : {&used_, &unseen_, &in_work_}) *each += receipt.size();
   const std::function<void()> work = [&] {
     try {
       write_durably(path, receipt);
