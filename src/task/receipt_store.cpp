@@ -48,11 +48,12 @@ void for_each_in(const std::string& directory, Call call) {
   if (error) refuse(directory, error.message());
 }
 
-void clear_temporaries(const std::string& directory) {
-  for_each_in(directory, [](const fs::directory_entry& entry) {
-    std::error_code gone;
-    if (is_own_temporary(entry.path().filename().string())) fs::remove(entry.path(), gone);
-  });
+/// Bytes of a receipt; of what is none, or gone meanwhile, 0.
+std::uint64_t size_of(const fs::directory_entry& entry) {
+  std::error_code gone;
+  if (!is_own(entry.path().filename().string()) || !entry.is_regular_file(gone)) return 0;
+  const std::uint64_t size = entry.file_size(gone);
+  return gone ? 0 : size;
 }
 
 }  // namespace
@@ -67,8 +68,11 @@ ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_
     if (flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       refuse(directory_, "another agent does so already; give each a directory of its own");
     }
-    clear_temporaries(directory_);
-    used_ = sum();
+    for_each_in(directory_, [this](const fs::directory_entry& entry) {
+      std::error_code gone;
+      if (is_own_temporary(entry.path().filename().string())) fs::remove(entry.path(), gone);
+      used_ += size_of(entry);
+    });
     const DurableFile trial((fs::path(directory_) / ("00000000T000000.000Z-trial" + std::string(suffix))).string());
   } catch (...) {
     close(lock_);
@@ -78,16 +82,6 @@ ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_
 
 ReceiptStore::~ReceiptStore() { close(lock_); }
 
-std::uint64_t ReceiptStore::sum() const {
-  std::uint64_t bytes = 0;
-  for_each_in(directory_, [&bytes](const fs::directory_entry& entry) {
-    std::error_code gone;
-    if (!is_own(entry.path().filename().string()) || !entry.is_regular_file(gone)) return;
-    if (const std::uint64_t size = entry.file_size(gone); !gone) bytes += size;
-  });
-  return bytes;
-}
-
 Awaitable<bool> ReceiptStore::look_again(Time now) {
   if (looking_ || now < next_look_) co_return false;
   next_look_ = now + limits::receipts_look;
@@ -96,7 +90,9 @@ Awaitable<bool> ReceiptStore::look_again(Time now) {
   std::optional<std::uint64_t> found;
   const std::function<void()> look = [&] {
     try {
-      found = sum();
+      std::uint64_t bytes = 0;
+      for_each_in(directory_, [&bytes](const fs::directory_entry& entry) { bytes += size_of(entry); });
+      found = bytes;
     } catch (const boost::system::system_error&) {  // keep() says it, to whom it matters
     }
   };

@@ -50,8 +50,6 @@ class ReceiptStore final : public ReceiptKeeper {
   std::uint64_t used() const noexcept { return used_; }
 
  private:
-  /// Bytes of all receipts in the directory. Throws invalid.
-  std::uint64_t sum() const;
   std::string free_path(const ReceiptName& name) const;
 
   WorkerPool& pool_;
