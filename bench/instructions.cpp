@@ -2,9 +2,10 @@
 // other programs; what is counted here is the same in every run, as long as the code is. Only what lies between begin() and end() counts.
 // It is done many times over, since checking a signature takes another course for each.
 //
-// Standard output, for scripts/bench-instructions: "compiler NAME VERSION", and "FIGURE TIMES" for each figure, in the order of callgrind's
-// dumps.
+// Standard output, for scripts/bench-instructions: "compiler NAME VERSION, LIBRARY" (of signatures), and "FIGURE TIMES" for each figure, in
+// the order of callgrind's dumps.
 
+#include "crypto/crypto.hpp"
 #include "executors/mock.hpp"
 #include "support/sim.hpp"
 #include "task/manager.hpp"
@@ -107,7 +108,7 @@ class Bench {
 }  // namespace p2p::test
 
 int main() {
-  std::printf("compiler %s\n", P2P_COMPILER);
+  std::printf("compiler %s, %s\n", P2P_COMPILER, p2p::crypto::curve25519_library());
   try {
     p2p::test::Bench().run();
     return EXIT_SUCCESS;

@@ -216,10 +216,11 @@ class Ours(Implementation):
 
     def version(self):
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
+        version, signatures = said.split()[0].rpartition("/")[2], "signatures by " + said.split()[-1]
         with contextlib.suppress(OSError, subprocess.CalledProcessError):  # without git, or where it knows nothing of this
             described = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-            return f"{said.split()[0].rpartition('/')[2]} ({described.stdout.strip()})"
-        return said.split()[0].rpartition("/")[2]
+            return f"{version} ({described.stdout.strip()}, {signatures})"
+        return f"{version} ({signatures})"
 
     def build(self):
         missing = [name for name in ("p2p-agent", "interop_agent", "floor") if not (RELEASE / name).exists()]

@@ -84,7 +84,8 @@ CLI::Validator in_range(long least, long most) { return CLI::Range(least, most).
 std::string version() {
   return std::string(agent_version) + "\nprotocols: /noise " + std::string(yamux_protocol) + " " + std::string(mplex_protocol) + " " +
          std::string(identify_protocol) + " " + std::string(identify_push_protocol) + " " + std::string(ping_protocol) + " " +
-         std::string(task_protocol) + " " + std::string(info_protocol) + " mDNS _p2p._udp.local";
+         std::string(task_protocol) + " " + std::string(info_protocol) +
+         " mDNS _p2p._udp.local\nsignatures: " + crypto::curve25519_library();
 }
 
 void add_options(CLI::App& command, ServeOptions& options) {
@@ -252,7 +253,7 @@ constexpr Command commands[] = {
 
 int main_of(int argc, char** argv) {
   CLI::App app{"AI agents on a local network: find each other, hand each other tasks. No server, no account."};
-  app.set_version_flag("--version", version());
+  app.set_version_flag("--version", version);
   app.require_subcommand(1);
   app.footer(exit_codes);
   app.option_defaults()->always_capture_default(false);

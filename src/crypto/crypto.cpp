@@ -1,4 +1,5 @@
 #include "crypto/crypto.hpp"
+#include "crypto/curve25519.hpp"
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
@@ -25,11 +26,6 @@ void must(bool done, const char* what) {
   if (done) return;
   std::fprintf(stderr, "fatal: %s failed in the cryptographic library\n", what);
   std::abort();
-}
-
-void initialise() {
-  static const bool done = (must(sodium_init() >= 0, "sodium_init"), true);
-  (void)done;
 }
 
 const EVP_CIPHER* chacha20_poly1305() {
@@ -100,6 +96,11 @@ ForeignKey decode_key(ByteView der) {
 
 }  // namespace
 
+void initialise() noexcept {
+  static const bool done = (must(sodium_init() >= 0, "sodium_init"), true);
+  (void)done;
+}
+
 void SystemRandom::fill(ByteSpan out) noexcept {
   initialise();
   randombytes_buf(out.data(), out.size());
@@ -132,42 +133,6 @@ void hkdf2(const SecretKey& chaining_key, ByteView input, SecretKey& first, Secr
   hmac(temporary, one, {}, first);
   hmac(temporary, first, two, second);
   begin(digest_context());
-}
-
-Key x25519_public(const SecretKey& secret) noexcept {
-  initialise();
-  Key public_key;
-  crypto_scalarmult_base(public_key.data(), secret.data());
-  return public_key;
-}
-
-Result<SecretKey> x25519(const SecretKey& secret, const Key& public_key) noexcept {
-  initialise();
-  SecretKey shared;
-  if (crypto_scalarmult(shared.data(), secret.data(), public_key.data()) != 0) {
-    return Error{Errc::unverified, "X25519 with a point of low order"};
-  }
-  return shared;
-}
-
-Key ed25519_public(const SecretKey& seed) noexcept {
-  initialise();
-  Key public_key;
-  Secret<64> secret;
-  crypto_sign_seed_keypair(public_key.data(), secret.data(), seed.data());
-  return public_key;
-}
-
-Signature ed25519_sign(const Secret<64>& secret, ByteView message) noexcept {
-  Signature signature;
-  crypto_sign_detached(signature.data(), nullptr, message.data(), message.size(), secret.data());
-  return signature;
-}
-
-bool ed25519_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
-  initialise();
-  return public_key.size() == 32 && signature.size() == 64 &&
-         crypto_sign_verify_detached(signature.data(), message.data(), message.size(), public_key.data()) == 0;
 }
 
 namespace {

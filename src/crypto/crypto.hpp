@@ -1,6 +1,6 @@
 #pragma once
-// The primitives, from OpenSSL (ChaCha20-Poly1305, SHA-256, HMAC, foreign signatures) and libsodium (Ed25519, X25519, random, wiping). This
-// room is the only one that includes either, and knows no protocol.
+// The primitives, from OpenSSL (ChaCha20-Poly1305, SHA-256, HMAC, foreign signatures), libsodium (random, wiping) and one of two libraries
+// for Ed25519 and X25519 (crypto/curve25519.hpp). This room is the only one that knows these libraries, and knows no protocol.
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
@@ -108,6 +108,9 @@ Digest sha256(std::initializer_list<ByteView> parts);
 
 /// Noise's HKDF with two outputs, HMAC-SHA256, `chaining_key` as salt (Noise specification, section 4.3). It may be one of the outputs.
 void hkdf2(const SecretKey& chaining_key, ByteView input, SecretKey& first, SecretKey& second);
+
+/// Which library X25519 and Ed25519 are by here: "lib25519" if it is installed, else "libsodium".
+const char* curve25519_library() noexcept;
 
 // X25519 (RFC 7748)
 Key x25519_public(const SecretKey& secret) noexcept;

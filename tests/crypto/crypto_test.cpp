@@ -10,15 +10,11 @@
 namespace p2p::crypto {
 namespace {
 
+using test::flipped;
 using test::hex;
 using test::hex_array;
 
 Key key(std::string_view text) { return hex_array<32>(text); }
-
-Bytes flipped(Bytes bytes, std::size_t bit) {
-  bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1U << bit % 8);
-  return bytes;
-}
 
 TEST(Sha256, AgreesWithFips180) {
   EXPECT_EQ(to_hex(sha256({})), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
@@ -106,96 +102,6 @@ TEST(Hkdf, MayWriteOverTheChainingKey) {
   hkdf2(chaining_key, {}, chaining_key, second);
   EXPECT_EQ(to_hex(chaining_key), "4759d15f0f4cfb9c3cef133e60b44ea3479cae90880a7e71df96f111d78d5953");
   EXPECT_EQ(to_hex(second), "a8b5dce3cef845d63c9671c350eb15cbb50b6c6d5f0d3231d32d711dab1ed191");
-}
-
-TEST(X25519, AgreesWithRfc7748) {
-  EXPECT_EQ(to_hex(x25519(key("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),
-                          key("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c"))
-                       .value()),
-            "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
-  const Key alice = key("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a");
-  const Key bob = key("5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb");
-  EXPECT_EQ(to_hex(x25519_public(alice)), "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
-  EXPECT_EQ(to_hex(x25519_public(bob)), "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
-  const SecretKey shared = x25519(alice, x25519_public(bob)).value();
-  EXPECT_EQ(to_hex(shared), "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
-  EXPECT_EQ(to_hex(x25519(bob, x25519_public(alice)).value()), to_hex(shared));
-}
-
-TEST(X25519, RefusesPointsOfLowOrder) {
-  for (const char* const point : {
-           "0000000000000000000000000000000000000000000000000000000000000000",
-           "0100000000000000000000000000000000000000000000000000000000000000",
-           "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
-           "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-           "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-           "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-           "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-       }) {
-    const Result<SecretKey> shared = x25519(key("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"), key(point));
-    ASSERT_TRUE(shared.has_error()) << point;
-    EXPECT_EQ(shared.error().code, Errc::unverified);
-  }
-}
-
-struct Ed25519Vector {
-  const char* seed;
-  const char* public_key;
-  const char* message;
-  const char* signature;
-};
-
-// RFC 8032, section 7.1
-const Ed25519Vector ed25519_vectors[] = {
-    {"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-     "",
-     "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"},
-    {"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb", "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
-     "72",
-     "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"},
-    {"c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7", "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
-     "af82",
-     "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"},
-};
-
-TEST(Ed25519, AgreesWithRfc8032) {
-  for (const Ed25519Vector& vector : ed25519_vectors) {
-    EXPECT_EQ(to_hex(ed25519_public(key(vector.seed))), vector.public_key);
-    const auto secret = hex_array<64>(std::string(vector.seed) + vector.public_key);
-    EXPECT_EQ(to_hex(ed25519_sign(secret, hex(vector.message))), vector.signature);
-    EXPECT_TRUE(ed25519_verify(hex(vector.public_key), hex(vector.message), hex(vector.signature)));
-  }
-}
-
-TEST(Ed25519, RefusesEveryFlippedBit) {
-  const Bytes public_key = hex(ed25519_vectors[2].public_key);
-  const Bytes message = hex(ed25519_vectors[2].message);
-  const Bytes signature = hex(ed25519_vectors[2].signature);
-  for (std::size_t bit = 0; bit < 512; ++bit) EXPECT_FALSE(ed25519_verify(public_key, message, flipped(signature, bit))) << bit;
-  for (std::size_t bit = 0; bit < 256; ++bit) EXPECT_FALSE(ed25519_verify(flipped(public_key, bit), message, signature)) << bit;
-  for (std::size_t bit = 0; bit < 16; ++bit) EXPECT_FALSE(ed25519_verify(public_key, flipped(message, bit), signature)) << bit;
-}
-
-TEST(Ed25519, RefusesKeysAndSignaturesOfOtherSizes) {
-  const Bytes public_key = hex(ed25519_vectors[0].public_key);
-  const Bytes signature = hex(ed25519_vectors[0].signature);
-  Bytes longer_key = public_key;
-  longer_key.push_back(0);
-  Bytes longer_signature = signature;
-  longer_signature.push_back(0);
-  EXPECT_FALSE(ed25519_verify(ByteView(public_key).first(31), {}, signature));
-  EXPECT_FALSE(ed25519_verify(longer_key, {}, signature));
-  EXPECT_FALSE(ed25519_verify(public_key, {}, ByteView(signature).first(63)));
-  EXPECT_FALSE(ed25519_verify(public_key, {}, longer_signature));
-  EXPECT_FALSE(ed25519_verify({}, {}, {}));
-}
-
-TEST(Ed25519, RefusesAKeyOfLowOrder) {
-  // With this key and this R, s = 0 satisfies the equation for any message.
-  const Bytes identity = hex("0100000000000000000000000000000000000000000000000000000000000000");
-  Bytes signature = identity;
-  signature.resize(64);
-  EXPECT_FALSE(ed25519_verify(identity, as_bytes("anything"), signature));
 }
 
 Bytes sealed(Aead& aead, std::uint64_t counter, ByteView associated_data, ByteView text) {

@@ -18,6 +18,8 @@
 namespace p2p::crypto {
 namespace {
 
+using test::flipped;
+
 bool rsa_verify(ByteView der, ByteView message, ByteView signature) noexcept { return verify(crypto::rsa_key(der), message, signature); }
 bool ecdsa_verify(ByteView der, ByteView message, ByteView signature) noexcept { return verify(ecdsa_key(der), message, signature); }
 bool secp256k1_verify(ByteView point, ByteView message, ByteView signature) noexcept {
@@ -106,11 +108,6 @@ Bytes sign(const PrivateKey& key, std::string_view message, const EVP_MD* digest
 }
 
 using Verify = bool (*)(ByteView, ByteView, ByteView) noexcept;
-
-Bytes flipped(Bytes bytes, std::size_t bit) {
-  bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1U << bit % 8);
-  return bytes;
-}
 
 void expect_only_the_whole_verifies(Verify verify, const Bytes& public_key, const Bytes& signature) {
   const Bytes message = to_bytes("message");

@@ -34,4 +34,9 @@ std::array<std::uint8_t, size> hex_array(std::string_view text) {
   return array;
 }
 
+inline Bytes flipped(Bytes bytes, std::size_t bit) {
+  bytes[bit / 8] = static_cast<std::uint8_t>(bytes[bit / 8] ^ 1U << bit % 8);
+  return bytes;
+}
+
 }  // namespace p2p::test

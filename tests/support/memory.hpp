@@ -3,11 +3,15 @@
 
 #include "base/bytes.hpp"
 
+#include <climits>
 #include <cstring>
 #include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace p2p::test {
 
@@ -55,6 +59,10 @@ class Needle {
   using Range = std::pair<const std::uint8_t*, const std::uint8_t*>;
 
   static std::vector<Range> writable_memory() {
+#ifdef __GLIBC__
+    mallopt(M_TRIM_THRESHOLD,
+            INT_MAX);  // the heap's end would go back to the system behind this list, and with it what is to be looked through
+#endif
     std::vector<Range> ranges;
     std::ifstream maps("/proc/self/maps");
     for (std::string line; std::getline(maps, line);) {
