@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -251,6 +250,16 @@ constexpr Command commands[] = {
     {"verify", "Check a receipt: who asked whom what, and what came back", prepare<cli::verify, VerifyOptions>},
 };
 
+/// Null when it is none.
+const Command* named_among(std::span<char* const> words) {
+  for (const std::string_view word : words) {
+    for (const Command& command : commands) {
+      if (word == command.name) return &command;
+    }
+  }
+  return nullptr;
+}
+
 int main_of(int argc, char** argv) {
   CLI::App app{"AI agents on a local network: find each other, hand each other tasks. No server, no account."};
   app.set_version_flag("--version", version);
@@ -259,18 +268,16 @@ int main_of(int argc, char** argv) {
   app.option_defaults()->always_capture_default(false);
   app.get_formatter()->column_width(38);  // of the longest option
 
-  // Only a command that is named gets its options: making those of all takes as long as all else until an agent listens.
+  // Only the command that is named is made, with its options: making all takes as long as all else until an agent listens.
   const std::span<char* const> words(argv, static_cast<std::size_t>(argc));
   const auto dashes = std::find(words.begin(), words.end(), std::string_view("--"));
-  const bool has_command = words.size() > 1 && words[1] == std::string_view("serve") && dashes != words.end();
-  const std::span<char* const> behind(has_command ? dashes + 1 : words.end(), words.end());
-  std::map<const CLI::App*, std::function<Exit()>> calls;
-  for (const Command& command : commands) {
+  const Command* const named = named_among(std::span(words.begin(), dashes).subspan(std::min<std::size_t>(1, words.size())));
+  const bool has_command = named != nullptr && named->name == std::string_view("serve") && dashes != words.end();
+  std::function<Exit()> call;
+  for (const Command& command : named != nullptr ? std::span(named, 1) : std::span(commands)) {
     CLI::App* const subcommand = app.add_subcommand(command.name, command.description);
     subcommand->footer(exit_codes);
-    if (std::find(words.begin(), words.end(), std::string_view(command.name)) != words.end()) {
-      calls.emplace(subcommand, command.prepare(*subcommand, behind));
-    }
+    if (named != nullptr) call = command.prepare(*subcommand, {has_command ? dashes + 1 : words.end(), words.end()});
   }
 
   // Which form errors take must be known even when the command line cannot be read.
@@ -278,7 +285,7 @@ int main_of(int argc, char** argv) {
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) json = json || std::string_view(argv[i]) == "--json";
   try {
     app.parse(has_command ? static_cast<int>(dashes - words.begin()) : argc, argv);
-    const Exit exit = calls.at(app.get_subcommands().front())();
+    const Exit exit = call();
     if (exit == Exit::done) Console::check_written();
     return static_cast<int>(exit);
   } catch (const CLI::ParseError& error) {

@@ -9,9 +9,11 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <sodium.h>
+#include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
 #else
+#include <sys/random.h>
 #include <sys/resource.h>
 #endif
 #include <algorithm>
@@ -21,10 +23,10 @@
 namespace p2p::crypto {
 namespace {
 
-// The libraries fail only when memory or the machine's randomness is gone; nothing that a peer sends leads here.
+// The libraries and the system fail only when memory or the machine's randomness is gone; nothing that a peer sends leads here.
 void must(bool done, const char* what) {
   if (done) return;
-  std::fprintf(stderr, "fatal: %s failed in the cryptographic library\n", what);
+  std::fprintf(stderr, "fatal: %s failed\n", what);
   std::abort();
 }
 
@@ -102,8 +104,10 @@ void initialise() noexcept {
 }
 
 void SystemRandom::fill(ByteSpan out) noexcept {
-  initialise();
-  randombytes_buf(out.data(), out.size());
+  constexpr std::size_t most = 256;  // at a time
+  for (; !out.empty(); out = out.subspan(std::min(most, out.size()))) {
+    must(getentropy(out.data(), std::min(most, out.size())) == 0, "getentropy");
+  }
 }
 
 void wipe(ByteSpan secret) noexcept { sodium_memzero(secret.data(), secret.size()); }

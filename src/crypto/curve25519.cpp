@@ -169,7 +169,7 @@ Key x25519_public(const SecretKey& secret) noexcept { return curve25519().x25519
 Result<SecretKey> x25519(const SecretKey& secret, const Key& public_key) noexcept { return curve25519().x25519(secret, public_key); }
 
 Key ed25519_public(const SecretKey& seed) noexcept {
-  initialise();  // and no more: a program that starts needs this one, and shall not load a library for it
+  // A program that starts needs this, so neither library is asked what it does best here: libsodium has one way alone to do it.
   Key public_key;
   Secret<64> secret;
   crypto_sign_seed_keypair(public_key.data(), secret.data(), seed.data());

@@ -359,6 +359,11 @@ TEST(Run, AsksItsPeersInTheirOrder) {
   EXPECT_EQ(text_of(parsed(other.output), "provider"), second.peer) << other.errors;
 }
 
+TEST(Run, TakesAPromptThatIsTheNameOfACommand) {
+  const Serving provider({"--allow-any"});
+  EXPECT_EQ(run({"run", "models", "--peer", provider.address}).output, "Processed: models\n");
+}
+
 TEST(Run, RefusesAPromptThatIsNoText) {
   const Ended ended = run({"run", "--peer", "/ip4/127.0.0.1/tcp/1", "gr\xfc\xdf"});
   EXPECT_EQ(ended.exit, 2);
