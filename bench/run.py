@@ -111,6 +111,8 @@ FLOOR = {
     "x25519": Figure("X25519", "µs"),
     "task floor": Figure("a TCP round trip, two signatures, two checks", "ms"),
     "dial floor": Figure("two TCP round trips, five X25519", "ms"),
+    "rate floor": Figure("a signature and a check a task, on one processor a side", "1/s", bigger=True),
+    "cpu floor": Figure("a signature and a check", "µs"),
 }
 
 OTHERS = "the best other"
@@ -131,7 +133,9 @@ TARGETS = [
     Target("task p50", None, "task floor"),
     Target("task p99", 1.0),
     Target("task rate", 1.5),
+    Target("task rate", None, "rate floor"),
     Target("task cpu", 0.65),
+    Target("task cpu", None, "cpu floor"),
     Target("dial", 0.6),
     Target("dial", None, "dial floor"),
     Target("first byte", 0.5),
@@ -437,6 +441,8 @@ def floor():
         "x25519": said["x25519_us"],
         "task floor": round_trip + 2 * (said["sign_us"] + said["verify_us"]) / 1000,
         "dial floor": 2 * round_trip + 5 * said["x25519_us"] / 1000,
+        "rate floor": 1e6 / (said["sign_us"] + said["verify_us"]),
+        "cpu floor": said["sign_us"] + said["verify_us"],
     }
 
 
