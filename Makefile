@@ -56,7 +56,7 @@ build: need-demo  ## Build build/release/p2p-agent and mvp_demo
 	$(call build,release,$(without-tests),p2p-agent mvp_demo)
 
 deps: need-test  ## Install the packages that demo and test need
-deps-dev: need-dev  ## Install those that all other targets need, too
+deps-dev: need-bench  ## Install those that all other targets need, too
 
 need-%:
 	@scripts/deps $*
@@ -95,7 +95,7 @@ siege: need-dev  ## Attack a provider from other addresses, and judge what a wel
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent)
 	@bench/siege.py
 
-bench: need-dev  ## Measure p2p-agent and other libp2p implementations, and write docs/performance.md; ROUNDS=N
+bench: need-bench  ## Measure p2p-agent and other libp2p implementations, and write docs/performance.md; ROUNDS=N
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_agent floor)
 	@bench/run.py $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH)
 

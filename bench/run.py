@@ -457,10 +457,10 @@ class Measurement:
 MEASUREMENTS = [
     Measurement(pings, ("ping",), turns=3),
     Measurement(tasks, ("task p50", "task p99"), turns=3),
-    Measurement(concurrent_tasks, ("task rate", "task cpu"), turns=3),
+    Measurement(concurrent_tasks, ("task rate", "task cpu"), turns=5),
     Measurement(connections, ("dial", "first byte", "connections 1"), turns=3),
     Measurement(parallel_connections, ("connections 8",), turns=3),
-    Measurement(bulk, ("bulk up", "bulk down"), turns=3),
+    Measurement(bulk, ("bulk up", "bulk down"), turns=5),
     Measurement(memory, ("memory",)),
     Measurement(starts, ("start", "idle"), turns=5, each_muxer=False),
     Measurement(discovery, ("discovery p50", "discovery p99"), each_muxer=False),

@@ -42,16 +42,22 @@ struct Lib25519 {
   void (*multiple_of_base)(unsigned char* point, const unsigned char* scalar);
 } lib;
 
+// Both libraries leave parts of secrets on the stack where lib25519 is used: it its scalars, libsodium what it adds. More than its deepest
+// call takes.
+constexpr std::size_t stack_of_secrets = 8 * 1024;
+
 Key lib25519_x25519_public(const SecretKey& secret) noexcept {
   static constexpr Key base_point = {9};
   Key public_key;
   lib.dh(public_key.data(), base_point.data(), secret.data());
+  sodium_stackzero(stack_of_secrets);
   return public_key;
 }
 
 Result<SecretKey> lib25519_x25519(const SecretKey& secret, const Key& public_key) noexcept {
   SecretKey shared;
   lib.dh(shared.data(), public_key.data(), secret.data());
+  sodium_stackzero(stack_of_secrets);
   if (sodium_is_zero(shared.data(), shared.size()) != 0) return low_order();
   return shared;
 }
@@ -87,6 +93,7 @@ Signature lib25519_sign(const Secret<64>& secret, ByteView message) noexcept {
   SecretKey product = reduced(sha512({ByteView(signature.data(), 32), public_key, message}));
   crypto_core_ed25519_scalar_mul(product.data(), product.data(), scalar);
   crypto_core_ed25519_scalar_add(signature.data() + 32, product.data(), nonce.data());
+  sodium_stackzero(stack_of_secrets);
   return signature;
 }
 
@@ -110,16 +117,14 @@ bool has_low_order(ByteView point) noexcept {
 }
 
 bool lib25519_verify(ByteView public_key, ByteView message, ByteView signature) noexcept {
-  if (public_key.size() != 32 || signature.size() != 64 || has_low_order(public_key)) return false;
-  // The library takes the two in one piece, and works in it.
-  std::array<std::uint8_t, 2048> small;
-  Bytes large;
+  // The library takes the two in one piece, and works in it. What is longer takes longest to hash, which libsodium does where it lies.
+  std::array<std::uint8_t, 2048> both;
   const std::size_t size = signature.size() + message.size();
-  if (size > small.size()) large.resize(size);
-  std::uint8_t* const both = size > small.size() ? large.data() : small.data();
-  std::copy(message.begin(), message.end(), std::copy(signature.begin(), signature.end(), both));
+  if (size > both.size()) return by_libsodium.verify(public_key, message, signature);
+  if (public_key.size() != 32 || signature.size() != 64 || has_low_order(public_key) || has_low_order(signature.first(32))) return false;
+  std::copy(message.begin(), message.end(), std::copy(signature.begin(), signature.end(), both.begin()));
   long long opened = 0;
-  return lib.open(both, &opened, both, static_cast<long long>(size), public_key.data()) == 0;
+  return lib.open(both.data(), &opened, both.data(), static_cast<long long>(size), public_key.data()) == 0;
 }
 
 constexpr Curve25519 by_lib25519 = {"lib25519", lib25519_x25519_public, lib25519_x25519, lib25519_sign, lib25519_verify};

@@ -13,7 +13,7 @@ struct Curve25519 {
   Key (*x25519_public)(const SecretKey& secret) noexcept;
   Result<SecretKey> (*x25519)(const SecretKey& secret, const Key& public_key) noexcept;
   Signature (*sign)(const Secret<64>& secret, ByteView message) noexcept;
-  /// Refuses also what some verifiers of RFC 8032 take: a key or a signature in a second form, and a key that anyone can sign for.
+  /// Refuses also what some verifiers of RFC 8032 take: a key or a signature in a second form, and points of low order for the key or R.
   bool (*verify)(ByteView public_key, ByteView message, ByteView signature) noexcept;
 };
 

@@ -1,5 +1,6 @@
 // What the keys of an identity and of a connection leave behind in memory: nothing.
 
+#include "crypto/curve25519.hpp"
 #include "identity/key_file.hpp"
 #include "support/memory.hpp"
 #include "support/temporary.hpp"
@@ -7,9 +8,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <openssl/sha.h>
+#include <sodium.h>
 #include <unistd.h>
+#include <functional>
+#include <future>
 #include <memory>
 #include <optional>
+#include <thread>
 
 namespace p2p {
 namespace {
@@ -27,6 +33,21 @@ class SecretsInMemory : public testing::Test {
     SecretKey secret;
     random.fill(secret);
     return secret;
+  }
+
+  /// Looks for what `work` left on the stack, which nobody else uses meanwhile.
+  static void while_its_stack_stays(const std::function<void()>& work, const std::function<void()>& look) {
+    std::promise<void> done;
+    std::promise<void> looked;
+    std::thread worker([&] {
+      work();
+      done.set_value();
+      looked.get_future().wait();
+    });
+    done.get_future().wait();
+    look();
+    looked.set_value();
+    worker.join();
   }
 
   crypto::SystemRandom random;
@@ -93,6 +114,49 @@ TEST_F(SecretsInMemory, OfAnIdentityAreWithItsOwnerAlone) {
   keys.reset();
   moved.reset();
   EXPECT_EQ(seed.copies(), 0U);
+}
+
+TEST_F(SecretsInMemory, OfASignatureAndOfAnAgreementAreLeftBehindByNeitherLibrary) {
+  for (const crypto::Curve25519* const curve : {&crypto::libsodium(), crypto::lib25519()}) {
+    if (curve == nullptr) continue;  // not installed here
+    const Bytes message(100, 'm');
+    crypto::Secret<64> secret;
+    std::vector<Needle> parts;
+    {
+      const SecretKey seed = fresh();
+      const crypto::Key public_key = crypto::ed25519_public(seed);
+      std::copy(public_key.begin(), public_key.end(), std::copy(seed.begin(), seed.end(), secret.data()));
+      crypto::Secret<64> expanded;
+      SHA512(seed.data(), seed.size(), expanded.data());
+      parts.emplace_back(ByteView(expanded.data(), 32));
+      Bytes hashed(expanded.data() + 32, expanded.data() + 64);
+      append(hashed, message);
+      crypto::Secret<64> wide;
+      SHA512(hashed.data(), hashed.size(), wide.data());
+      crypto::wipe(hashed);
+      SecretKey nonce;
+      crypto_core_ed25519_scalar_reduce(nonce.data(), wide.data());
+      parts.emplace_back(nonce);
+      const crypto::Signature signature = curve->sign(secret, message);
+      SecretKey rest;  // which with the nonce gives the signature
+      crypto_core_ed25519_scalar_sub(rest.data(), signature.data() + 32, nonce.data());
+      parts.emplace_back(rest);
+    }
+    sodium_stackzero(16 * 1024);  // what the lines above left there
+    crypto::Signature signature;
+    while_its_stack_stays([&] { signature = curve->sign(secret, message); },
+                          [&] {
+                            for (const Needle& part : parts) EXPECT_EQ(part.copies(), 0U) << curve->library;
+                          });
+    EXPECT_TRUE(curve->verify(ByteView(secret).subspan(32), message, signature));
+
+    const SecretKey own = fresh();
+    const Needle needle(own);
+    const auto in_its_owner_alone = [&] { EXPECT_EQ(needle.copies(), 1U) << curve->library; };
+    crypto::Key public_key;
+    while_its_stack_stays([&] { public_key = curve->x25519_public(own); }, in_its_owner_alone);
+    while_its_stack_stays([&] { static_cast<void>(curve->x25519(own, public_key).value()); }, in_its_owner_alone);
+  }
 }
 
 TEST_F(SecretsInMemory, OfAConnectionEndWithIt) {

@@ -27,6 +27,16 @@ void record(const char* target, ByteView bytes) {
   std::ofstream(folder / std::to_string(std::hash<std::string_view>()(text)), std::ios::binary) << text;
 }
 
+void record(const Multiaddr& address) {
+  record("multiaddr_bytes", address.bytes());
+  record("multiaddr_text", as_bytes(address.text()));
+}
+
+void record(const PeerId& id) {
+  record("peer_id", id.bytes());
+  record("peer_id", as_bytes(id.text()));
+}
+
 /// Passes everything on, and records what it has been given when it goes.
 class Recorded final : public MuxSession {
  public:
@@ -89,12 +99,22 @@ WRAP("_ZN3p2p14NoiseHandshake7receiveERSt4spanIKhLm18446744073709551615EE", nois
 
 WRAP("_ZN3p2p8Identify5mergeESt4spanIKhLm18446744073709551615EE", identify, Result<void>, (Identify * self, ByteView in)) {
   record("identify", in);
-  return real_identify(self, in);
+  const Result<void> merged = real_identify(self, in);
+  for (const Multiaddr& address : self->listen_addrs) record(address);
+  if (self->observed_addr) record(*self->observed_addr);
+  if (self->public_key) record("peer_id", self->public_key->encoded());
+  return merged;
 }
 
 WRAP("_ZN3p2p4mdns6decodeESt4spanIKhLm18446744073709551615EE", mdns_packet, Result<mdns::Packet>, (ByteView in)) {
   record("mdns", in);
-  return real_mdns_packet(in);
+  Result<mdns::Packet> packet = real_mdns_packet(in);
+  if (!packet) return packet;
+  for (const mdns::Peer& peer : packet->peers) {
+    record(peer.id);
+    for (const Multiaddr& address : peer.addresses) record(address);
+  }
+  return packet;
 }
 
 WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEERKNS_8VerifierE", envelope,
@@ -105,23 +125,27 @@ WRAP("_ZN3p2p13open_envelopeESt4spanIKhLm18446744073709551615EESt17basic_string_
 
 WRAP("_ZN3p2p10parse_taskESt4spanIKhLm18446744073709551615EE", task, ParsedTask, (ByteView in)) {
   record("task", in);
+  record("json", in);
   return real_task(in);
 }
 
 WRAP("_ZN3p2p12parse_resultESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEE", result, Result<TaskResult>,
      (ByteView in, std::string_view task_type)) {
   record("result", in);
+  record("json", in);
   return real_result(in, task_type);
 }
 
 WRAP("_ZN3p2p12parse_updateESt4spanIKhLm18446744073709551615EESt17basic_string_viewIcSt11char_traitsIcEE", update, Result<Update>,
      (ByteView in, std::string_view task_type)) {
   record("update_info", in);
+  record("json", in);
   return real_update(in, task_type);
 }
 
 WRAP("_ZN3p2p10parse_infoESt4spanIKhLm18446744073709551615EE", info, Result<Info>, (ByteView in)) {
   record("update_info", in);
+  record("json", in);
   return real_info(in);
 }
 
