@@ -1,6 +1,7 @@
 // The whole course on one machine: two agents, each with an event loop of its own, find each other by mDNS over loopback, connect with
 // Noise and a muxer, and exchange one signed task. Every step is printed as it happens.
 
+#include "crypto/crypto.hpp"
 #include "p2p_agents.hpp"
 
 #include <unistd.h>
@@ -187,6 +188,7 @@ int exit_code_of(const boost::system::system_error& error) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  crypto::forbid_core_dumps();
   Options options;
   CLI::App app{"Two agents find each other over loopback, connect and exchange one signed task"};
   app.add_option("--prompt", options.prompt, "What to ask")->capture_default_str();

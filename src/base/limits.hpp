@@ -52,6 +52,7 @@ inline constexpr seconds write_wait{30};                        // for a peer to
 inline constexpr std::size_t pending_handshakes = 256;          // inbound, in all
 inline constexpr std::size_t pending_handshakes_address = 128;  // inbound, from one address
 inline constexpr milliseconds accept_pause{100};                // when no connection can be accepted, for want of descriptors
+inline constexpr seconds accept_told{60};                       // from one line of the log about that to the next
 inline constexpr milliseconds handshake_pace{2};                // between two that one address begins while others are here
 inline constexpr int handshake_burst = 32;                      // that such an address begins at once
 inline constexpr int handshake_dear = 4;         // how many one counts for that fails, or whose proof of identity takes long to check
@@ -111,6 +112,7 @@ inline constexpr std::size_t mdns_unfinished = 16;    // sources of a link whose
 inline constexpr seconds mdns_news{1};                // between two times that a peer is passed on as found
 inline constexpr std::size_t search_peers = 64;       // asked at once by a search; each may take as many descriptors as dial_addresses
 inline constexpr std::size_t search_peers_source = 16;  // of these, named by one source
+inline constexpr std::size_t search_peers_first = 32;   // and so many more, each the only one of its source that is asked
 inline constexpr seconds search_answer{2};              // for whoever is found last to connect and say what it executes
 inline constexpr std::size_t search_waiting = 1024;     // that wait for their turn
 inline constexpr milliseconds search_failure{
@@ -135,6 +137,7 @@ inline constexpr std::size_t envelope_margin = 1024;   // bytes that the envelop
 inline constexpr milliseconds deadline_patience{300};  // for an executor to end when a task's time is over, before that is said without it
 inline constexpr seconds message_wait{30};             // for a requester to take a message that it asked for
 inline constexpr seconds close_wait{10};               // for a peer to close its side of a stream that is answered
+inline constexpr std::size_t timestamp = 64;           // characters of a message's: any fraction of a second that means something
 inline constexpr seconds result_margin{1};             // that a requester waits beyond the time it said
 inline constexpr std::size_t task_streams = 2048;      // task streams served at once, all connections
 inline constexpr std::size_t pool_threshold = 64 * 1024;  // bytes of payload from which signatures are made and checked on the worker pool
@@ -161,14 +164,17 @@ inline constexpr seconds worker_pause_max{30};                  // where it stop
 inline constexpr std::size_t http_head = 16 * 1024;             // bytes of an HTTP response's header
 inline constexpr std::size_t http_body = 1024 * 1024;           // bytes of a body that is read as a whole
 inline constexpr std::size_t event_line = 1024 * 1024;          // bytes of one server-sent event
-inline constexpr seconds http_connect{5};                       // to a TCP connection, TLS included
-inline constexpr seconds http_answer{10};                       // for an answer that no model has to think about
-inline constexpr seconds models_fresh{10};                      // between two looks at which models a server has
-inline constexpr seconds models_fresh_missing{1};               // the same while the server is not there
+inline constexpr std::size_t look_ups = 32;        // of names at once, each with a thread that the system may keep for half a minute
+inline constexpr seconds http_connect{5};          // to a TCP connection, TLS included
+inline constexpr seconds http_answer{10};          // for an answer that no model has to think about
+inline constexpr seconds models_fresh{10};         // between two looks at which models a server has
+inline constexpr seconds models_fresh_missing{1};  // the same while the server is not there
 
 // Logs
 inline constexpr milliseconds log_pace{100};                // between two messages about peers
 inline constexpr int log_burst = 200;                       // of them at once
+inline constexpr milliseconds tasks_pace{10};               // between two tasks that a provider tells of
+inline constexpr int tasks_burst = 10'000;                  // of them at once
 inline constexpr int events_burst = 4000;                   // of what a provider tells of peers, as lines or events, at the same pace
 inline constexpr std::size_t output_waiting = 1024 * 1024;  // bytes for a reader of standard output or standard error who does not read
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace p2p::cli {
@@ -60,6 +61,11 @@ bool Output::write_some() {
 void Output::say(std::string_view text) {
   const std::lock_guard lock(mutex_);
   waiting_ += text;
+  write_or_wait();
+}
+
+// What there is room for now, and the rest by a thread.
+void Output::write_or_wait() {
   if (running_) return;
   while (!waiting_.empty()) {
     pollfd room{descriptor_, POLLOUT, 0};
@@ -67,7 +73,11 @@ void Output::say(std::string_view text) {
     if (waiting_.empty()) return;
     if (thread_.joinable()) thread_.join();  // it has ended
     running_ = true;
-    thread_ = std::thread([this] { write_waiting(); });
+    try {
+      thread_ = std::thread([this] { write_waiting(); });
+    } catch (const std::system_error&) {  // there is none to be had; it is tried again with the next call
+      running_ = false;
+    }
     return;
   }
 }
@@ -86,6 +96,7 @@ void Output::write_waiting() {
 
 bool Output::has_room() {
   const std::lock_guard lock(mutex_);
+  write_or_wait();
   return waiting_.size() - written_ < limits::output_waiting;
 }
 

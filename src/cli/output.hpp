@@ -29,6 +29,7 @@ class Output {
 
  private:
   explicit Output(int descriptor);
+  void write_or_wait();
   /// Once poll() has said that there is room. False when no more can be written, ever.
   bool write_some();
   void write_waiting();

@@ -43,12 +43,13 @@ void Queue::make_room() {
 }
 
 std::optional<PeerId> Queue::next() {
-  if (asking_.size() == limits::search_peers) return std::nullopt;
   Shares shares;
   for (const auto& [peer, source] : asking_) ++shares[source];
   for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
     std::string source = least_of(*one, shares);
-    if (shares[source] >= limits::search_peers_source) continue;
+    const std::size_t share = shares[source];
+    const std::size_t places = limits::search_peers + (share == 0 ? limits::search_peers_first : 0);
+    if (asking_.size() >= places || share >= limits::search_peers_source) continue;
     PeerId peer = *one;
     asking_.emplace(peer, std::move(source));
     found_again_.erase(peer);

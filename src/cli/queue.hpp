@@ -24,7 +24,8 @@ class Queue {
 
   /// A peer that was found. It gets a place once; and once more behind again(), if it was found again since it had the last one.
   void add(const PeerId& peer);
-  /// The one to ask now, which has a place until it is done(). Nothing when there is none, or no place for it.
+  /// The one to ask now, which has a place until it is done(). Nothing when there is none, or no place for it: there are some more for
+  /// those who are the first of their source.
   std::optional<PeerId> next();
   void done(const PeerId& peer);
   void again(const PeerId& peer);

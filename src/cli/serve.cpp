@@ -1,6 +1,7 @@
 #include "base/limits.hpp"
 #include "cli/pace.hpp"
 #include "cli/session.hpp"
+#include "crypto/crypto.hpp"
 #include "executors/registry.hpp"
 #include "network/perf.hpp"
 #include "task/allow_list.hpp"
@@ -188,7 +189,7 @@ class Narrator {
   }
   void task(const TaskEvent& task) const {
     const bool ran = task.status == name_of(Status::completed) || task.status == name_of(Status::failed);
-    if (!(ran ? is_read() : has_room())) return;
+    if (!has_room(ran ? tasks_pace_ : pace_)) return;
     json::object event{{"event", "task"}, {"task_id", task.task_id}, {"peer", task.requester.text()}, {"status", task.status}};
     if (!task.code.empty()) event["code"] = task.code;
     event["queued_ms"] = task.queued.count();
@@ -199,20 +200,20 @@ class Narrator {
   }
 
  private:
+  bool has_room() const { return has_room(pace_); }
   /// For one more event of a peer, who may cause any number of them.
-  bool has_room() const {
-    if (!is_read() || !pace_.admit(std::chrono::steady_clock::now())) return false;
-    if (const std::uint64_t count = pace_.left_out()) {
+  bool has_room(Pace& pace) const {
+    const bool is_read = console_.has_room() || pace.leave_out();
+    if (!is_read || !pace.admit(std::chrono::steady_clock::now())) return false;
+    if (const std::uint64_t count = pace_.left_out() + tasks_pace_.left_out()) {
       console_.event({{"event", "left_out"}, {"n", count}});
       console_.line(console_.dim("left out     ") + std::to_string(count) + " of these, more than anybody reads");
     }
     return true;
   }
-  /// Whether anybody takes what is told.
-  bool is_read() const { return console_.has_room() || pace_.leave_out(); }
-
   const Console& console_;
   mutable Pace pace_{limits::log_pace, limits::events_burst};
+  mutable Pace tasks_pace_{limits::tasks_pace, limits::tasks_burst};  // of those that ran
 };
 
 }  // namespace
@@ -294,6 +295,7 @@ Exit serve(const ServeOptions& options) {
     });
     const std::function<Awaitable<void>()> until_signalled = [&]() -> Awaitable<void> {
       narrator.listening(agent, provider.offers());
+      environment.log.write(Logger::Level::debug, std::string("X25519 and Ed25519 are by ") + crypto::curve25519_library());
       co_await stop.wait();
       co_await provider.shut_down(options.grace);
     };

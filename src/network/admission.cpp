@@ -55,7 +55,9 @@ Admission::Guest Admission::receive(const std::string& ip, ByteStream& channel, 
   if (address->second.handshakes >= limits::pending_handshakes_address) {
     drop(std::find_if(pending_.begin(), pending_.end(), [address](const Handshake& one) { return one.address == address; }));
   } else if (pending_.size() >= limits::pending_handshakes) {
-    drop(pending_.begin());
+    drop(std::max_element(pending_.begin(), pending_.end(), [](const Handshake& one, const Handshake& other) {
+      return one.address->second.handshakes < other.address->second.handshakes;
+    }));  // the first of these: the oldest
   }
   ++address->second.guests;
   ++address->second.handshakes;

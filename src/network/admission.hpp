@@ -70,7 +70,7 @@ class Admission {
   };
 
   /// Counts a channel that was accepted. While more than limits::pending_handshakes_address of its address, or limits::pending_handshakes
-  /// in all, are in their handshakes, the oldest of them is closed: whoever is honest is through in no time.
+  /// in all, are in their handshakes, the oldest of the address that has most is closed: whoever is honest is through in no time.
   /// `ip` is its scarce part.
   Guest receive(const std::string& ip, ByteStream& channel, Time now);
   /// When its handshake may begin. An address that is alone here has all of our time; else limits::handshake_burst of its handshakes begin

@@ -131,11 +131,29 @@ Awaitable<void> Agent::stop() {
 }
 
 Awaitable<void> Agent::accept(Listener& listener) {
-  try {
-    while (!stopping_) group_.spawn(welcome(co_await listener.accept()));
-  } catch (const boost::system::system_error& error) {
-    if (!stopping_)
-      environment_.log.write(Logger::Level::error, "no longer listening on " + listener.address().text() + ": " + message_of(error));
+  Logger& log = environment_.log;
+  Time told = Time::min();
+  while (!stopping_) {
+    std::unique_ptr<ByteStream> channel;
+    bool passes = true;
+    try {
+      channel = co_await listener.accept();
+    } catch (const boost::system::system_error& error) {
+      passes = is(error, Errc::exhausted);
+      const Time now = environment_.clock.now();
+      if (!passes && !stopping_)
+        log.write(Logger::Level::error, "no longer listening on " + listener.address().text() + ": " + message_of(error));
+      if (passes && (told == Time::min() || now >= told + limits::accept_told)) {
+        log.write(Logger::Level::warn, "connections to " + listener.address().text() + " have to wait: " + message_of(error));
+        told = now;
+      }
+    }
+    if (!passes) break;
+    if (channel) {
+      group_.spawn(welcome(std::move(channel)));
+    } else {
+      co_await sleep_until(environment_.clock, environment_.loop, environment_.clock.now() + limits::accept_pause);
+    }
   }
 }
 
@@ -366,8 +384,8 @@ Agent::Peer& Agent::connected(const PeerId& id) const {
   return *peer;
 }
 
-Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol) {
-  return connected(id).connection.open_stream(std::move(protocol));
+Awaitable<Stream> Agent::open_stream(const PeerId& id, std::string protocol, Time deadline) {
+  return connected(id).connection.open_stream(std::move(protocol), deadline);
 }
 
 Stream Agent::open_stream_lazily(const PeerId& id, std::string protocol) {

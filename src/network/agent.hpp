@@ -98,8 +98,9 @@ class Agent {
   const Connection* connection_to(const PeerId& peer) const noexcept;
   void disconnect(const PeerId& peer);
 
-  /// A stream on a connection that there is. Throws closed without one; unsupported, exhausted, timed_out.
-  Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol);
+  /// A stream on a connection that there is. Throws closed without one; unsupported, exhausted, timed_out as Connection::open_stream()
+  /// does.
+  Awaitable<Stream> open_stream(const PeerId& peer, std::string protocol, Time deadline = Time::max());
   /// The same without waiting for the agreement, as Connection has it: what is written meanwhile reaches the peer in any case.
   Stream open_stream_lazily(const PeerId& peer, std::string protocol);
   /// The time of a round trip to a peer that there is a connection to. Throws closed without one, and as Connection::ping() does.

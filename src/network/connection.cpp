@@ -290,9 +290,12 @@ Stream Connection::open_stream_lazily(std::string protocol) {
   return stream;
 }
 
-Awaitable<Stream> Connection::open_stream(std::string protocol) {
+Awaitable<Stream> Connection::open_stream(std::string protocol, Time deadline) {
   Stream stream = open_stream_lazily(std::move(protocol));
-  const Timer timer = stream.deadline(limits::negotiation, "the peer did not answer whether it speaks the protocol");
+  const Duration left = deadline - environment_.clock.now();
+  const Timer timer = left < limits::negotiation
+                          ? stream.deadline(left, "the time was over before the peer said whether it speaks the protocol")
+                          : stream.deadline(limits::negotiation, "the peer did not answer whether it speaks the protocol");
   co_await stream.agree();
   co_return stream;
 }

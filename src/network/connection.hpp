@@ -50,8 +50,9 @@ class Connection {
   /// Returns when the connection has ended and every handler of its streams with it. Once.
   Awaitable<void> run();
 
-  /// A stream on which the peer agreed to speak `protocol`. Throws unsupported, exhausted, closed, timed_out.
-  Awaitable<Stream> open_stream(std::string protocol);
+  /// A stream on which the peer agreed to speak `protocol`. Throws unsupported, exhausted, closed, timed_out: behind limits::negotiation,
+  /// or already at `deadline`.
+  Awaitable<Stream> open_stream(std::string protocol, Time deadline = Time::max());
   /// The same without waiting for the agreement, which the first read() checks; what is written meanwhile travels with the proposal. For
   /// protocols that the peer is known to speak.
   Stream open_stream_lazily(std::string protocol);

@@ -150,37 +150,52 @@ void Discovery::watch_interfaces() {
   }
 }
 
+template <class Open>
+std::unique_ptr<DatagramSocket> Discovery::open_socket(const Link& link, Open open) {
+  try {
+    return open();
+  } catch (const boost::system::system_error& error) {
+    problem_ = link.interface.name + ": " + message_of(error);
+    environment_.log.write(Logger::Level::debug, "no mDNS socket on " + problem_);
+    return nullptr;
+  }
+}
+
 void Discovery::open_link(const Interface& interface, Multicast::Family family) {
-  for (const Link& link : links_) {
-    if (!link.closed && link.interface == interface && link.family == family) return;
+  for (Link& link : links_) {
+    if (link.closed || link.interface != interface || link.family != family) continue;
+    if (!link.group) join_group(link);  // whoever had the port may be gone
+    return;
   }
   Link& link = links_.emplace_back(environment_, interface, family, next_link_++);
-  const auto open = [this, &interface](auto make) -> std::unique_ptr<DatagramSocket> {
-    try {
-      return make();
-    } catch (const boost::system::system_error& error) {
-      problem_ = interface.name + ": " + message_of(error);
-      environment_.log.write(Logger::Level::debug, "no mDNS socket on " + problem_);
-      return nullptr;
-    }
-  };
-  link.group = open([&] { return environment_.multicast.open_group(interface, family); });
-  link.ephemeral = open([&] { return environment_.multicast.open_ephemeral(interface, family); });
-  if (link.group == nullptr && link.ephemeral == nullptr) {
+  join_group(link);
+  link.ephemeral = open_socket(link, [&] { return environment_.multicast.open_ephemeral(interface, family); });
+  if (!link.group && !link.ephemeral) {
     links_.pop_back();
     return;
   }
-  if (link.group) group_.spawn(hear(link, *link.group));
-  if (link.ephemeral) group_.spawn(hear(link, *link.ephemeral));
-  link.running = (link.group ? 1U : 0U) + (link.ephemeral ? 1U : 0U);
-  if (options_.announce) {
-    link.announcements_left = announcements;
-    link.peers.due = environment_.clock.now();
-    ++link.running;
-    group_.spawn(answer_when_due(link));
+  if (link.ephemeral) run(link, hear(link, *link.ephemeral));
+  if (options_.announce) run(link, answer_when_due(link));
+  if (options_.announce && !link.group) {
+    const std::string_view whom = family == Multicast::Family::ip4 ? "IPv4" : "IPv6";
+    environment_.log.write(Logger::Level::warn, problem_ + ": nobody finds this agent there over " + std::string(whom));
   }
   ask_once(link);
   link.schedule.next = environment_.clock.now() + jitter();
+}
+
+void Discovery::join_group(Link& link) {
+  link.group = open_socket(link, [&] { return environment_.multicast.open_group(link.interface, link.family); });
+  if (!link.group) return;
+  run(link, hear(link, *link.group));
+  if (!options_.announce) return;
+  link.announcements_left = announcements;
+  plan(link, link.peers, environment_.clock.now());
+}
+
+void Discovery::run(Link& link, Awaitable<void> work) {
+  ++link.running;
+  group_.spawn(std::move(work));
 }
 
 Duration Discovery::jitter() {
@@ -304,6 +319,7 @@ Awaitable<void> Discovery::hear(Link& link, DatagramSocket& socket) {
     while (!link.closed) on_datagram(link, co_await socket.receive());
   } catch (const boost::system::system_error& error) {
     if (!link.closed) environment_.log.write(Logger::Level::debug, link.interface.name + ": " + message_of(error));
+    link.close();  // and a new one is opened with the next look at the interfaces
   }
   --link.running;
 }

@@ -59,6 +59,10 @@ class Discovery {
   bool wanted(const Interface& interface) const;
   void watch_interfaces();
   void open_link(const Interface& interface, Multicast::Family family);
+  void join_group(Link& link);
+  template <class Open>
+  std::unique_ptr<DatagramSocket> open_socket(const Link& link, Open open);
+  void run(Link& link, Awaitable<void> work);
   Awaitable<void> hear(Link& link, DatagramSocket& socket);
   void on_datagram(Link& link, const Datagram& datagram);
 

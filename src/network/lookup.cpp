@@ -1,42 +1,121 @@
 #include "network/lookup.hpp"
 
+#include "base/limits.hpp"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <atomic>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
+
 namespace p2p {
 
-using boost::asio::ip::tcp;
+namespace asio = boost::asio;
+using asio::ip::tcp;
 
-struct Lookup::Course {
-  explicit Course(const Loop& loop) : resolver(loop), done(loop) {}
+namespace {
 
-  tcp::resolver resolver;
-  Event done;
-  bool ended = false;
-  boost::system::error_code error = boost::asio::error::operation_aborted;
-  std::vector<tcp::endpoint> found;
+boost::system::error_code error_of(int code) {
+  switch (code) {
+    case 0: return {};
+    case EAI_AGAIN: return asio::error::host_not_found_try_again;
+    case EAI_FAIL: return asio::error::no_recovery;
+    case EAI_MEMORY: return asio::error::no_memory;
+    case EAI_SYSTEM: return {errno, boost::system::system_category()};
+    default: return asio::error::host_not_found;
+  }
+}
+
+std::atomic<std::size_t> under_way = 0;  // of this process, whoever waits for them or does not any more
+
+struct Found {
+  boost::system::error_code error;
+  std::vector<tcp::endpoint> endpoints;
 };
 
-Lookup::Lookup(const Loop& loop) : course_(std::make_shared<Course>(loop)) {}
+Found look_up(const std::string& host, std::uint16_t port) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  Found found{error_of(getaddrinfo(host.c_str(), nullptr, &wanted, &list)), {}};
+  if (found.error) return found;
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    tcp::endpoint endpoint;
+    if (one->ai_addrlen > endpoint.capacity()) continue;
+    std::memcpy(endpoint.data(), one->ai_addr, one->ai_addrlen);
+    endpoint.resize(one->ai_addrlen);
+    endpoint.port(port);
+    found.endpoints.push_back(endpoint);
+  }
+  freeaddrinfo(list);
+  return found;
+}
+
+}  // namespace
+
+// What whoever waits has, on the loop.
+struct Lookup::Course {
+  explicit Course(const Loop& of) : loop(of), done(of) {}
+
+  Loop loop;
+  Event done;
+  bool ended = false;
+  Found found{asio::error::operation_aborted, {}};
+};
+
+// What the thread has. As long as there is a course, there is its loop: whoever waits cancels before the loop goes.
+struct Lookup::Wanted {
+  std::mutex mutex;
+  std::shared_ptr<Course> course;
+};
+
+Lookup::Lookup(const Loop& loop) : course_(std::make_shared<Course>(loop)), wanted_(std::make_shared<Wanted>()) {
+  wanted_->course = course_;
+}
+
+Lookup::~Lookup() { cancel(); }
 
 Awaitable<std::vector<tcp::endpoint>> Lookup::resolve(std::string host, std::uint16_t port) {
   const std::shared_ptr<Course> course = course_;
+  const auto work = [wanted = wanted_, host = std::move(host), port] {
+    Found found = look_up(host, port);
+    --under_way;
+    const std::lock_guard lock(wanted->mutex);
+    if (!wanted->course) return;
+    asio::post(wanted->course->loop, [course = wanted->course, found = std::move(found)]() mutable {
+      if (std::exchange(course->ended, true)) return;
+      course->found = std::move(found);
+      course->done.notify();
+    });
+  };
   if (!course->ended) {
-    course->resolver.async_resolve(host, std::to_string(port),
-                                   [course](const boost::system::error_code& error, const tcp::resolver::results_type& found) {
-                                     if (course->ended) return;
-                                     course->ended = true;
-                                     course->error = error;
-                                     for (const auto& entry : found) course->found.push_back(entry.endpoint());
-                                     course->done.notify();
-                                   });
+    if (++under_way > limits::look_ups) {
+      --under_way;
+      throw boost::system::system_error(asio::error::host_not_found_try_again, "too many names are looked up");
+    }
+    try {
+      std::thread(work).detach();
+    } catch (const std::system_error& error) {
+      --under_way;
+      throw boost::system::system_error(error.code().value(), boost::system::system_category());
+    }
   }
   while (!course->ended) co_await course->done.wait();
-  if (course->error) throw boost::system::system_error(course->error);
-  co_return std::move(course->found);
+  if (course->found.error) throw boost::system::system_error(course->found.error);
+  co_return std::move(course->found.endpoints);
 }
 
 void Lookup::cancel() {
   course_->ended = true;
-  course_->resolver.cancel();  // if the system has not begun yet
   course_->done.notify();
+  const std::lock_guard lock(wanted_->mutex);
+  wanted_->course.reset();
 }
 
 }  // namespace p2p

@@ -12,15 +12,17 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/intrusive/set.hpp>
 #include <exception>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <tuple>
+#include <vector>
 
 namespace p2p {
 namespace {
@@ -105,18 +107,21 @@ class SystemClock final : public Clock {
   bool keep_armed_ = true;
 };
 
+// Its threads come with the first work. If the system has none to give, as when a command has forked without end, the loop does the work.
 class ThreadPool final : public WorkerPool {
  public:
   explicit ThreadPool(asio::io_context& context) : context_(context) {}
   ~ThreadPool() override {
-    if (threads_) threads_->join();
+    more_.reset();
+    for (std::thread& thread : threads_) thread.join();
   }
 
   Awaitable<void> run(std::function<void()> work) override {
-    if (!threads_) threads_.emplace(std::max(1U, std::thread::hardware_concurrency()));
+    if (threads_.empty()) start();
+    if (threads_.empty()) co_return work();
     Event done(context_.get_executor());
     std::exception_ptr failure;
-    asio::post(*threads_, [this, &done, &failure, &work] {
+    asio::post(work_, [this, &done, &failure, &work] {
       try {
         work();
       } catch (...) {
@@ -129,8 +134,17 @@ class ThreadPool final : public WorkerPool {
   }
 
  private:
+  void start() {
+    try {
+      for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i) threads_.emplace_back([this] { work_.run(); });
+    } catch (const std::system_error&) {  // as many as there are
+    }
+  }
+
   asio::io_context& context_;
-  std::optional<asio::thread_pool> threads_;
+  asio::io_context work_;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> more_{work_.get_executor()};
+  std::vector<std::thread> threads_;
 };
 
 std::atomic<bool> free_memory_goes_back = false;

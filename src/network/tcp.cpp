@@ -1,6 +1,5 @@
 #include "network/tcp.hpp"
 
-#include "base/limits.hpp"
 #include "network/lookup.hpp"
 
 #include <net/if.h>
@@ -151,7 +150,7 @@ class TcpListener final : public Listener {
         const tcp::endpoint remote = socket.remote_endpoint(error);
         if (!error) co_return std::make_unique<TcpStream>(std::move(socket), clock_, address_of(remote));
       } else if (error != asio::error::connection_aborted) {  // descriptors or memory are short, or the network is down
-        co_await sleep_until(clock_, loop_, clock_.now() + limits::accept_pause);
+        fail(Errc::exhausted, error.message());
       }
     }
   }

@@ -39,7 +39,8 @@ class Listener {
  public:
   virtual ~Listener() = default;
 
-  /// Throws when the listener was closed; anything that concerns a single connection or passes by itself is kept from the caller.
+  /// Throws when the listener was closed, and exhausted when connections wait that can't be taken for now; what concerns a single one is
+  /// kept from the caller.
   virtual Awaitable<std::unique_ptr<ByteStream>> accept() = 0;
   virtual void close() noexcept = 0;
   /// Where it listens, the port filled in. The host may be unspecified (0.0.0.0, ::).

@@ -115,6 +115,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
   std::vector<Multiaddr> known = std::move(retries.addresses);
   if (!named && retries.times > 0) known = agent_.discovered_addresses(provider);
   Duration pause = limits::retry_pause;
+  Time dialled = Time::min();
   for (unsigned attempt = 0;; ++attempt) {
     std::exception_ptr broken;
     std::string why;
@@ -132,6 +133,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
           add(agent_.discovered_addresses(provider));
         }
         add(known);
+        dialled = environment.clock.now();
         co_await agent_.connect(std::move(addresses), provider, sent.deadline);
       }
       co_await exchange(provider, sent);
@@ -149,6 +151,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
       next = environment.clock.now() + pause;
       pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
     }
+    if (!named && dialled != Time::min()) next = std::max<Time>(next, dialled + limits::mdns_news);  // what anybody may have announced
     if (attempt == retries.times || next >= sent.deadline) {
       if (broken) std::rethrow_exception(broken);
       co_return std::move(answer);
@@ -166,7 +169,7 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
   if (takes_tasks) {
     opened.emplace(agent_.open_stream_lazily(provider, std::string(task_protocol)));
   } else {
-    opened.emplace(co_await agent_.open_stream(provider, std::string(task_protocol)));
+    opened.emplace(co_await agent_.open_stream(provider, std::string(task_protocol), sent.deadline));
   }
   Stream& stream = *opened;
   Timer deadline;

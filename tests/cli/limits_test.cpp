@@ -112,6 +112,8 @@ TEST(Limits, ThatAreReachedWithDescriptorsAreWaitedOut) {
   EXPECT_EQ(run.output, "Processed: still here\n");
   serve.signal(SIGTERM);
   EXPECT_EQ(serve.wait(), 0) << serve.errors;
+  EXPECT_NE(serve.errors.find(std::string("have to wait: ") + std::strerror(EMFILE)), std::string::npos) << serve.errors;
+  EXPECT_EQ(serve.errors.find("have to wait"), serve.errors.rfind("have to wait")) << serve.errors;
 }
 
 TEST(Limits, OfDescriptorsAreRaisedForAsManyConnectionsOrSaid) {

@@ -88,10 +88,24 @@ TEST_F(Queues, HoldUpNobodyWhomAFlooderNamedFirst) {
 }
 
 TEST_F(Queues, HaveSoManyPlaces) {
-  for (int source = 0; source < 10; ++source) {
+  for (int source = 0; source < 5; ++source) {
     for (std::size_t i = 0; i < limits::search_peers_source; ++i) named_by(std::to_string(source));
   }
+  EXPECT_EQ(ask_all(), limits::search_peers + 1);  // one for the fifth, who has none
+}
+
+TEST_F(Queues, KeepSomeForSourcesThatHaveNone) {
+  for (int source = 0; source < 4; ++source) {  // who has four addresses fills all places
+    for (std::size_t i = 0; i < limits::search_peers_source + 10; ++i) named_by("a flooder's " + std::to_string(source));
+  }
   EXPECT_EQ(ask_all(), limits::search_peers);
+  const PeerId honest = named_by("honest");
+  named_by("honest");
+  EXPECT_EQ(queue.next(), honest);
+  EXPECT_EQ(queue.next(), std::nullopt);
+  for (std::size_t i = 0; i < 2 * limits::search_peers_first; ++i) named_by(std::to_string(i));
+  ask_all();
+  EXPECT_EQ(queue.asking(), limits::search_peers + limits::search_peers_first);
 }
 
 TEST_F(Queues, ThatAreFullLoseWhatTheLargestSourceNamedLast) {

@@ -1,10 +1,15 @@
 // serve, run and models, as users combine them.
 
 #include "base/limits.hpp"
+#include "support/heap.hpp"
 #include "support/program.hpp"
+#include "support/small_disk.hpp"
 #include "support/temporary.hpp"
 
 #include <netinet/in.h>
+#ifdef __linux__
+#include <sys/mount.h>
+#endif
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -187,6 +192,20 @@ TEST(Serve, TellsABurstOfWhatPeersCauseAndHowMuchItLeavesOut) {
   EXPECT_GT(event.at("n").to_number<int>(), 0);
 }
 
+TEST(Serve, TellsABurstOfTasksThatRanAndHowMuchItLeavesOut) {
+  if (is_sanitized()) GTEST_SKIP() << "it takes more tasks a second than a sanitizer lets through";
+  Serving provider;
+  const auto begun = std::chrono::steady_clock::now();
+  const Process bench({program, "bench", provider.address, "--total", std::to_string(2 * limits::tasks_burst), "--concurrency", "64"},
+                      on_loopback);
+  int told = 0;
+  json::object event = parsed(provider.process.line_with("\"event\""));
+  for (; text_of(event, "event") != "left_out"; event = parsed(provider.process.line_with("\"event\"")))
+    told += text_of(event, "event") == "task";
+  EXPECT_LE(told, limits::tasks_burst + (std::chrono::steady_clock::now() - begun) / limits::tasks_pace + 1);
+  EXPECT_GT(event.at("n").to_number<int>(), 0);
+}
+
 TEST(Serve, KeepsNoMoreThanAMebibyteForWhoDoesNotRead) {
   Serving provider;
   EXPECT_EQ(run({"bench", provider.address, "--total", "10000", "--concurrency", "64"}).exit, 0);
@@ -278,6 +297,24 @@ TEST(Serve, LetsOnlyThoseAskWhomItAllowsAndReadsTheirListAgain) {
   }
 }
 
+TEST(Serve, ReadsItsListAgainWhenItStaysWithoutATerminalToo) {
+  const TemporaryDirectory directory;
+  const std::string mine = directory.file("mine.key");
+  const std::string list = directory.file("allowed");
+  const std::string self = lines_of(run({"id", "--identity", mine}).output).at(0);
+  write_file(list, "# nobody yet\n");
+  Process serve({"/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", program, "serve", "--json", "--allow-file", list}, on_loopback);
+  const std::string address = parsed(serve.line()).at("addrs").as_array().at(0).as_string().c_str();
+  const std::vector<std::string> ask{"run", "--identity", mine, "--peer", address, "hello"};
+  EXPECT_EQ(run(ask).exit, 5);
+  write_file(list, self + "\n");
+  serve.signal(SIGHUP);
+  const Ended allowed = eventually([&] { return run(ask); }, [](const Ended& ended) { return ended.exit == 0; });
+  EXPECT_EQ(allowed.output, "Processed: hello\n");
+  serve.signal(SIGTERM);
+  EXPECT_EQ(serve.wait(), 0) << serve.errors;
+}
+
 TEST(Serve, KeepsItsIdentityInAFile) {
   const TemporaryDirectory directory;
   const std::string key = directory.file("key");
@@ -358,6 +395,39 @@ TEST(Run, AsksItsPeersInTheirOrder) {
   const Ended other = run({"run", "--json", "--wait", "2", "--peer", nobody, "--peer", second.peer, "x"});
   EXPECT_EQ(text_of(parsed(other.output), "provider"), second.peer) << other.errors;
 }
+
+#ifdef __linux__
+TEST(Run, EndsAtOnceThoughTheSystemStillLooksForAName) {
+  const TemporaryDirectory directory;
+  const std::string resolv = directory.path() + "/resolv.conf";
+  const std::optional<std::string> told = on_small_disk(directory.path(), 1 << 20, [&]() -> std::string {
+    // A name server that never answers, which the system waits for longer than any test may take.
+    write_file(resolv, "nameserver 127.0.5.3\noptions timeout:30 attempts:5\n");
+    write_file(directory.file("nsswitch.conf"), "hosts: dns\n");
+    const int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(53);
+    address.sin_addr.s_addr = htonl(0x7f000503);
+    const timeval patience{10, 0};
+    if (mount(resolv.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr) != 0 ||
+        mount(directory.file("nsswitch.conf").c_str(), "/etc/nsswitch.conf", nullptr, MS_BIND, nullptr) != 0 ||
+        setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
+        bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      return "no such name server here";
+    Process run({program, "run", "--peer", "/dns4/slow.example/tcp/1", "hello"}, on_loopback);
+    char question = 0;
+    if (recv(server, &question, 1, 0) < 0) return "nobody asked";
+    const auto before = std::chrono::steady_clock::now();
+    run.signal(SIGINT);
+    const int exit = run.wait();
+    if (std::chrono::steady_clock::now() - before > std::chrono::seconds(20)) return "it waited for the name";
+    return std::to_string(exit) + ": " + run.errors;
+  });
+  if (!told || told == "no such name server here") GTEST_SKIP() << "no name server of its own is to be had here";
+  EXPECT_EQ(*told, "130: p2p-agent: interrupted\n");
+}
+#endif
 
 TEST(Run, TakesAPromptThatIsTheNameOfACommand) {
   const Serving provider({"--allow-any"});

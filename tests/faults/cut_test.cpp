@@ -240,7 +240,8 @@ class EachByte : public testing::TestWithParam<std::tuple<std::string, Exchange>
 constexpr milliseconds brief{500};
 constexpr milliseconds longer{20'000};  // than it takes to notice that somebody is gone, and to linger
 
-// Three go through each byte over each muxer: who returns and who stays away, with each fault; who returns to a lingering task, cut.
+// Four go through each byte over each muxer: who returns and who stays away, with each fault; who returns to a lingering task and who stays
+// away from one, cut.
 std::vector<Exchange> exchanges() {
   const Exchange returns{.name = "Returns", .from_the_first_byte = true, .returns = true, .delay = brief, .cut_step = 1, .step = 1};
   const Exchange away{.name = "StaysAway", .from_the_first_byte = true, .returns = false, .delay = longer, .cut_step = 1, .step = 1};
@@ -264,7 +265,8 @@ std::vector<Exchange> exchanges() {
   away_lingering.name = "StaysAwayFromALingeringTask";
   away_lingering.returns = false;
   away_lingering.delay = longer;
-  away_lingering.cut_step = away_lingering.step = 4;
+  away_lingering.cut_step = 1;
+  away_lingering.step = 4;
 
   Exchange away_cancelled = away_lingering;
   away_cancelled.name = "StaysAwayAfterCancelling";

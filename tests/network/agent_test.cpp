@@ -81,6 +81,19 @@ TEST(Agent, FindsOthersWithoutThePortOfMdns) {
   });
 }
 
+TEST(Agent, IsFoundOnceThePortOfMdnsIsFree) {
+  SimNetwork network;
+  SimAgent provider(network, listening());
+  SimAgent finder(network, looking());
+  provider.host.refuses_groups = true;
+  network.run({&provider, &finder}, [&]() -> Awaitable<void> {
+    EXPECT_EQ(provider.host.log.back(), "eth0: the port is taken: nobody finds this agent there over IPv4");
+    EXPECT_EQ(co_await error_of(discard(finder.agent.next_discovered(network.clock().now() + seconds(30)))), Errc::no_peer);
+    provider.host.refuses_groups = false;
+    EXPECT_EQ(co_await finder.agent.next_discovered(network.clock().now() + seconds(6)), provider.agent.id());
+  });
+}
+
 TEST(Agent, ListensEverywhereUnlessToldWhere) {
   SimNetwork network;
   SimHost& host = network.add_host();

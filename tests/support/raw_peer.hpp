@@ -19,6 +19,7 @@ class RawPeer {
   RawPeer(SimNetwork& network, std::string muxer) : network_(network), host_(network.add_host()), muxers_(1, std::move(muxer)) {}
 
   SimHost& host() noexcept { return host_; }
+  PeerId id() const { return identity_.peer_id(); }
 
   Awaitable<void> dial(Multiaddr address) {
     std::unique_ptr<ByteStream> channel = host_.dial(address);
@@ -116,7 +117,8 @@ class RawPeer {
   SimNetwork& network_;
   SimHost& host_;
   std::vector<std::string> muxers_;
-  NoiseStatic static_{KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{9}), crypto::Key{9}};
+  KeyPair identity_{std::array<std::uint8_t, KeyPair::seed_size>{9}};
+  NoiseStatic static_{identity_, crypto::Key{9}};
   std::optional<Upgraded> upgraded_;
   std::unique_ptr<MuxSession> session_;
   Bytes input_;

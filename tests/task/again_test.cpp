@@ -463,6 +463,28 @@ TEST_P(Again, OneRetryFindsAProviderThatWasFoundByMdns) {
   });
 }
 
+TEST_P(Again, RetriesDialWhatDiscoveryFoundOnceASecond) {
+  serve({seconds(10), 10});
+  with_connection([&]() -> Awaitable<void> {
+    co_await requester.agent.next_discovered(network.clock().now() + seconds(5));
+    const std::vector<Time>& dials = requester.host.dials;
+    const std::size_t before = dials.size();
+    Retries retries;
+    retries.times = 5;
+    TaskGroup group(network.loop());
+    const auto breaking = [&]() -> Awaitable<void> {
+      co_await pause(seconds(3));
+      provider_host.host.close_listeners();
+      requester.host.kill_connections();
+    };
+    group.spawn(breaking());
+    EXPECT_EQ(co_await test::error_of(discard(manager.submit(peer(), task("0123456789"), {}, {}, retries))), Errc::unreachable);
+    co_await group.join();
+    EXPECT_EQ(dials.size() - before, retries.times);
+    for (std::size_t i = before + 1; i < dials.size(); ++i) EXPECT_GE(dials[i] - dials[i - 1], limits::mdns_news);
+  });
+}
+
 /// Says something else at each run.
 class Fickle final : public Executor {
  public:

@@ -445,6 +445,14 @@ TEST(Task, ARejectionRepeatsTheIdIfAValidOneCouldBeRead) {
   EXPECT_EQ(echoed(""), nil_task_id);
 }
 
+TEST(Task, TimestampsHaveSoManyCharacters) {
+  const auto problem = [](std::size_t size) {
+    return problem_of(task_object.with("timestamp", in_quotes("2026-01-17T10:30:00." + std::string(size - 21, '0') + "Z")));
+  };
+  EXPECT_EQ(problem(limits::timestamp), "");
+  EXPECT_EQ(problem(limits::timestamp + 1), "timestamp is not a UTC time such as 2026-01-17T10:30:00Z");
+}
+
 TEST(Task, TimestampsAreRfc3339InUtc) {
   const auto taken = [](std::string_view timestamp) {
     const std::string problem = problem_of(task_object.with("timestamp", in_quotes(timestamp)));

@@ -1,6 +1,7 @@
 #include "task/provider.hpp"
 
 #include "identity/envelope.hpp"
+#include "support/raw_peer.hpp"
 #include "support/tasks.hpp"
 #include "task/receipt.hpp"
 
@@ -181,6 +182,36 @@ TEST_P(Tasks, AreGivenUpByTheRequesterASecondAfterTheirTime) {
     EXPECT_EQ(co_await error_of(hopeless), Errc::timed_out);
     EXPECT_GE(network.clock().now() - start, seconds(4));
     EXPECT_LT(network.clock().now() - start, seconds(5));
+  });
+}
+
+TEST_P(Tasks, AreGivenUpAsSoonWhenThePeerDoesNotEvenSayWhetherItTakesAny) {
+  RawPeer mute(network, GetParam());
+  TaskManager asking(provider_host.agent);
+  network.run({&provider_host}, [&]() -> Awaitable<void> {
+    co_await mute.dial(provider_host.agent.addresses().front());
+    TaskGroup group(network.loop());
+    const auto live = [&]() -> Awaitable<void> {
+      for (int i = 0; i < 8; ++i) {
+        mute.session().open().value();  // something that shows life
+        co_await mute.send_sealed({});
+        co_await pause(seconds(1));
+      }
+    };
+    group.spawn(live());
+    co_await pause(milliseconds(10));
+    Task hopeless = asking.make_task("hi");
+    hopeless.timeout_ms = 1'000;
+    const Time start = network.clock().now();
+    std::optional<Errc> error;
+    try {
+      co_await asking.submit(mute.id(), std::move(hopeless));
+    } catch (const boost::system::system_error& thrown) {
+      error = static_cast<Errc>(thrown.code().value());
+    }
+    EXPECT_EQ(error, Errc::timed_out);
+    EXPECT_EQ(network.clock().now() - start, seconds(1) + limits::result_margin);
+    co_await group.join();
   });
 }
 
