@@ -7,9 +7,6 @@
 #include "support/temporary.hpp"
 
 #include <netinet/in.h>
-#ifdef __linux__
-#include <sys/mount.h>
-#endif
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -396,25 +393,11 @@ TEST(Run, AsksItsPeersInTheirOrder) {
   EXPECT_EQ(text_of(parsed(other.output), "provider"), second.peer) << other.errors;
 }
 
-#ifdef __linux__
 TEST(Run, EndsAtOnceThoughTheSystemStillLooksForAName) {
   const TemporaryDirectory directory;
-  const std::string resolv = directory.path() + "/resolv.conf";
   const std::optional<std::string> told = on_small_disk(directory.path(), 1 << 20, [&]() -> std::string {
-    // A name server that never answers, which the system waits for longer than any test may take.
-    write_file(resolv, "nameserver 127.0.5.3\noptions timeout:30 attempts:5\n");
-    write_file(directory.file("nsswitch.conf"), "hosts: dns\n");
-    const int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(53);
-    address.sin_addr.s_addr = htonl(0x7f000503);
-    const timeval patience{10, 0};
-    if (mount(resolv.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr) != 0 ||
-        mount(directory.file("nsswitch.conf").c_str(), "/etc/nsswitch.conf", nullptr, MS_BIND, nullptr) != 0 ||
-        setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
-        bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-      return "no such name server here";
+    const int server = silent_name_server(directory.path());
+    if (server < 0) return "no such name server here";
     Process run({program, "run", "--peer", "/dns4/slow.example/tcp/1", "hello"}, on_loopback);
     char question = 0;
     if (recv(server, &question, 1, 0) < 0) return "nobody asked";
@@ -427,7 +410,6 @@ TEST(Run, EndsAtOnceThoughTheSystemStillLooksForAName) {
   if (!told || told == "no such name server here") GTEST_SKIP() << "no name server of its own is to be had here";
   EXPECT_EQ(*told, "130: p2p-agent: interrupted\n");
 }
-#endif
 
 TEST(Run, TakesAPromptThatIsTheNameOfACommand) {
   const Serving provider({"--allow-any"});

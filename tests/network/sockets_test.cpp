@@ -1,12 +1,17 @@
 // TCP and UDP by the operating system, in a network of the test's own.
 
+#include "base/limits.hpp"
+#include "network/lookup.hpp"
 #include "network/system.hpp"
 #include "support/own_network.hpp"
 #include "support/sim.hpp"
+#include "support/small_disk.hpp"
+#include "support/temporary.hpp"
 
 #include <gtest/gtest.h>
 #include <netdb.h>
 #include <cstdlib>
+#include <list>
 
 namespace p2p::test {
 namespace {
@@ -106,6 +111,35 @@ TEST_F(Tcp, CarriesBytesToALinkLocalAddress) {
     EXPECT_EQ(tcp_address(listener->address()).value().zone, "links");
     co_await converse(*listener, "/ip6zone/links/ip6/fe80::1");
   });
+}
+
+TEST(Names, AreLookedUpSoManyAtOnce) {
+  const TemporaryDirectory directory;
+  const std::optional<std::string> told = on_small_disk(directory.path(), 1 << 20, [&]() -> std::string {
+    if (silent_name_server(directory.path()) < 0) return "no such name server here";
+    System system;
+    const Environment& environment = system.environment();
+    std::string said;
+    const auto ask = [&]() -> Awaitable<void> {
+      std::list<Lookup> under_way;
+      TaskGroup group(environment.loop);
+      const auto wait = [](Lookup& name) -> Awaitable<void> { co_await error_of(discard(name.resolve("slow.example", 1))); };
+      for (std::size_t i = 0; i < limits::look_ups; ++i) group.spawn(wait(under_way.emplace_back(environment.loop)));
+      co_await sleep_until(environment.clock, environment.loop, environment.clock.now() + std::chrono::milliseconds(50));
+      Lookup surplus(environment.loop);
+      try {
+        co_await surplus.resolve("slow.example", 1);
+      } catch (const boost::system::system_error& error) {
+        said = error.what();
+      }
+      for (Lookup& name : under_way) name.cancel();
+      co_await group.join();
+    };
+    system.run(ask());
+    return said;
+  });
+  if (!told || told == "no such name server here") GTEST_SKIP() << "no name server of its own is to be had here";
+  EXPECT_TRUE(told->starts_with("too many names are looked up")) << *told;
 }
 
 TEST_F(Tcp, SaysWhyItCannotConnect) {

@@ -1,5 +1,5 @@
 #pragma once
-// A disk that is full, or may not be written: a file system of its own for a test.
+// A disk that is full or may not be written, and a name server that does not answer: what takes a file system of the test's own.
 
 #include <cstddef>
 #include <functional>
@@ -14,5 +14,9 @@ std::optional<std::string> on_small_disk(const std::string& directory, std::size
 
 /// Within `work`: no more writing there.
 void make_read_only(const std::string& directory);
+
+/// Within `work`: the system asks a name server that never answers, and waits for longer than a test may take. Its socket, where questions
+/// arrive, or -1 where that is not to be had.
+int silent_name_server(const std::string& directory);
 
 }  // namespace p2p::test
