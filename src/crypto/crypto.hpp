@@ -1,6 +1,6 @@
 #pragma once
-// The primitives, from OpenSSL (ChaCha20-Poly1305, SHA-256, HMAC, foreign signatures), libsodium (random, wiping) and one of two libraries
-// for Ed25519 and X25519 (crypto/curve25519.hpp). This room is the only one that knows these libraries, and knows no protocol.
+// The primitives, from OpenSSL (ChaCha20-Poly1305, SHA-256, HMAC, foreign signatures), libsodium (wiping) and one of two libraries for
+// Ed25519 and X25519 (crypto/curve25519.hpp). This room is the only one that knows these libraries, and knows no protocol.
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"

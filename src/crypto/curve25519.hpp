@@ -1,6 +1,6 @@
 #pragma once
 // X25519 (RFC 7748) and Ed25519 (RFC 8032) by two libraries that give the same bytes. They are most of what a handshake and a task cost,
-// and lib25519 (https://lib25519.cr.yp.to) takes half to two thirds of libsodium's time for them, but is not packaged everywhere, nor can
+// and lib25519 (https://lib25519.cr.yp.to) takes two thirds of libsodium's time for them, but is not packaged everywhere, nor can
 // it be linked without slowing each start: it asks the processor what it can do a dozen times. So it is loaded where it is first needed, if
 // it is installed.
 

@@ -143,7 +143,7 @@ Awaitable<void> Agent::accept(Listener& listener) {
       const Time now = environment_.clock.now();
       if (!passes && !stopping_)
         log.write(Logger::Level::error, "no longer listening on " + listener.address().text() + ": " + message_of(error));
-      if (passes && (told == Time::min() || now >= told + limits::accept_told)) {
+      if (passes && now >= told + limits::accept_told) {
         log.write(Logger::Level::warn, "connections to " + listener.address().text() + " have to wait: " + message_of(error));
         told = now;
       }

@@ -151,7 +151,7 @@ Awaitable<Answer> TaskManager::submit(PeerId provider, Task task, std::function<
       next = environment.clock.now() + pause;
       pause = std::min<Duration>(2 * pause, limits::retry_pause_max);
     }
-    if (!named && dialled != Time::min()) next = std::max<Time>(next, dialled + limits::mdns_news);  // what anybody may have announced
+    if (!named) next = std::max<Time>(next, dialled + limits::mdns_news);  // what anybody may have announced
     if (attempt == retries.times || next >= sent.deadline) {
       if (broken) std::rethrow_exception(broken);
       co_return std::move(answer);

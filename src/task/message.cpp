@@ -182,7 +182,8 @@ bool is_hash(std::string_view text) { return text.size() == 64 && std::all_of(te
 
 // YYYY-MM-DDTHH:MM:SS[.fraction]Z
 bool is_timestamp(std::string_view text) {
-  if (text.size() < 20 || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':' || text.back() != 'Z')
+  if (text.size() < 20 || text.size() > limits::timestamp || text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' ||
+      text[16] != ':' || text.back() != 'Z')
     return false;
   const auto number = [text](std::size_t at, std::size_t size) {
     int value = 0;
@@ -201,7 +202,6 @@ bool is_timestamp(std::string_view text) {
   if (year < 0 || month < 0 || day < 0) return false;
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
                                          std::chrono::day(static_cast<unsigned>(day))};
-  if (text.size() > limits::timestamp) return false;
   const std::string_view fraction = text.substr(19, text.size() - 20);
   return date.ok() && hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 60 &&
          (fraction.empty() || (fraction[0] == '.' && fraction.size() > 1 && std::all_of(fraction.begin() + 1, fraction.end(), is_digit)));
