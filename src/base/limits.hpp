@@ -34,10 +34,10 @@ inline constexpr std::size_t noise_proofs = 64;        // of identity that held 
 inline constexpr std::uint32_t yamux_initial_window = 256 * 1024;    // bytes; fixed by the protocol
 inline constexpr std::uint32_t yamux_max_window = 16 * 1024 * 1024;  // bytes a stream may grow to
 inline constexpr std::size_t connection_window =
-    64 * 1024 * 1024;                                     // bytes of receive window beyond the initial ones, all streams of a connection
-inline constexpr std::size_t mplex_frame = 1024 * 1024;   // bytes of data in a frame
-inline constexpr std::size_t mux_write = 16 * 1024;       // bytes of data that we put into one frame; rust's peers use the same
-inline constexpr std::size_t mplex_buffer = 1024 * 1024;  // bytes a stream may leave unread before the connection stops reading
+    64 * 1024 * 1024;                                       // bytes of receive window beyond the initial ones, all streams of a connection
+inline constexpr std::size_t mplex_frame = 1024 * 1024;     // bytes of data in a frame
+inline constexpr std::size_t mux_write = noise_write - 12;  // bytes of data in a frame of ours, which with yamux's header fills a record
+inline constexpr std::size_t mplex_buffer = 1024 * 1024;    // bytes a stream may leave unread before the connection stops reading
 inline constexpr seconds mplex_unread{3};  // for the reader of such a stream, which is then reset: before the peer takes us for dead
 inline constexpr std::size_t streams_inbound = 256;        // open streams of a connection that the peer opened
 inline constexpr std::size_t streams_outbound = 256;       // open streams of a connection that we opened; one place is for pings

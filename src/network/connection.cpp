@@ -11,7 +11,7 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t work_before_flush = 4;     // coroutines that go on before what there is to write is written
+constexpr std::size_t work_before_flush = 16;    // coroutines that go on before what there is to write is written
 constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest record and most of a next one
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there

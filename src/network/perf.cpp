@@ -10,7 +10,7 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t block_size = 128 * 1024;  // bytes
+constexpr std::size_t block_size = 2 * limits::mux_write;  // bytes
 
 Awaitable<void> write_zeros(Stream& stream, std::uint64_t count) {
   const Bytes block(static_cast<std::size_t>(std::min<std::uint64_t>(count, block_size)));

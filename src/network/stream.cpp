@@ -39,7 +39,7 @@ Awaitable<ByteView> Stream::read_arrived() {
     if (Connection* const connection = state.connection) {
       connection->session_->consumed(state.id, state.handed.size(), state.clock.now());
       connection->relieved_.notify();
-      connection->flush_soon();
+      if (connection->writer_.size() > 0) connection->flush_soon();  // a window that grew
     }
     co_return ByteView(state.handed);
   }
@@ -98,7 +98,7 @@ Awaitable<void> Stream::write(ByteView bytes) {
       co_await state.writable.wait();
       continue;
     }
-    const std::size_t sent = connection.session_->send(state.id, bytes.first(std::min(bytes.size(), limits::noise_plaintext)));
+    const std::size_t sent = connection.session_->send(state.id, bytes.first(std::min(bytes.size(), 2 * limits::mux_write)));
     connection.flush_soon();
     bytes = bytes.subspan(sent);
     if (sent == 0) co_await state.writable.wait();

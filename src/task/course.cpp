@@ -44,7 +44,8 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
   const auto at = course->listeners_.insert(course->listeners_.end(), &listener);
   course->joined();
   TaskGroup watching(environment.loop);
-  watching.spawn(TaskCourse::watch(environment, stream, listener));
+  const bool is_over = course->result != nullptr;  // nothing to cancel: that the requester is gone shows in what is written
+  if (!is_over) watching.spawn(TaskCourse::watch(environment, stream, listener));
   bool complete = false;
   try {
     co_await course->tell(environment, keys, stream, listener);
@@ -63,6 +64,7 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
   course.reset();  // which may be megabytes, and the requester takes its time
   told();
   const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
+  if (is_over) co_await TaskCourse::watch(environment, stream, listener);
   co_await watching.join();
   co_return !listener.said_more;
 }

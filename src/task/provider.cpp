@@ -486,21 +486,20 @@ Provider::Route Provider::route(const Task& task, std::size_t size) const {
     return {nullptr, TaskError{"unsupported_task_type", "tasks of this type are not run here; there are: " + joined(types), {}}};
   }
   const std::optional<std::string> model = task.model();
-  std::set<std::string> models;
-  Lane* chosen = nullptr;
-  for (Lane* const lane : lanes) {
+  const auto fits = [&](const Lane* lane) {
+    if (!model) return !lane->executor.named_only() || lanes.size() == 1;
     const std::vector<std::string> claimed = claims(lane->executor);
-    models.insert(claimed.begin(), claimed.end());
-    const bool fits =
-        model ? std::find(claimed.begin(), claimed.end(), *model) != claimed.end() : !lane->executor.named_only() || lanes.size() == 1;
-    if (fits && chosen == nullptr) chosen = lane;
+    return std::find(claimed.begin(), claimed.end(), *model) != claimed.end();
+  };
+  auto chosen = std::find_if(lanes.begin(), lanes.end(), fits);
+  if (chosen == lanes.end()) {  // one that does not know its models yet may have this one
+    chosen = std::find_if(lanes.begin(), lanes.end(), [](const Lane* lane) { return lane->executor.unready().has_value(); });
   }
-  if (chosen == nullptr) {
-    // One that does not know its models yet may have this one.
-    const auto unready = std::find_if(lanes.begin(), lanes.end(), [](const Lane* lane) { return lane->executor.unready().has_value(); });
-    if (unready != lanes.end()) chosen = *unready;
-  }
-  if (chosen == nullptr) {
+  if (chosen == lanes.end()) {
+    std::set<std::string> models;
+    for (const Lane* const lane : lanes) {
+      for (std::string& name : claims(lane->executor)) models.insert(std::move(name));
+    }
     const std::string there_are = joined(models);
     return {nullptr, TaskError{"unsupported_model",
                                (model ? "the model is not here; there are: " : "the task has to name one of these models: ") + there_are,
@@ -512,7 +511,7 @@ Provider::Route Provider::route(const Task& task, std::size_t size) const {
                                    std::to_string(options_.max_input) + "; send less",
                                {}}};
   }
-  return {chosen};
+  return {*chosen};
 }
 
 // A place in the queue, from which fill() takes it at once if a slot is free; or why there is none.
