@@ -165,8 +165,9 @@ TEST(Program, HoldsConnectionsUntilItsInputEnds) {
   Serving provider;
   // The input is open for as long as a program lives that writes nothing into it.
   Process holder({"/bin/sh", "-c", "sh -c 'echo $$ > \"$0\"; exec sleep 1000' \"$0\" | exec \"$@\"", file, program, "bench", "--json",
-                  "--hold", "3", "--total", "20", "--concurrency", "4", provider.address},
+                  "--pings", "2", "--hold", "3", "--total", "20", "--concurrency", "4", provider.address},
                  on_loopback);
+  EXPECT_EQ(parsed(holder.line()).at("ping_ms").at("n").to_number<int>(), 2) << "told before what lasts";
   EXPECT_EQ(holder.line(), "{\"event\":\"held\",\"n\":3}");
   struct Input {
     pid_t writer;
@@ -183,7 +184,7 @@ TEST(Program, HoldsConnectionsUntilItsInputEnds) {
     if (text_of(event, "event") == "disconnected") there.erase(text_of(event, "peer"));
   };
   EXPECT_EQ(run({"ping", "--count", "1", "--json", provider.address}).exit, 0);  // whose end is told last
-  for (std::size_t ended = 0; ended < 2;) {
+  for (std::size_t ended = 0; ended < 3;) {
     const std::string line = provider.process.line();
     ASSERT_FALSE(line.empty());
     take(line);

@@ -60,11 +60,29 @@ struct Target {
 };
 
 /// One end of a connection to the target: an agent that does not listen.
-struct Dialler {
+class Dialler {
+ public:
   Dialler(const Environment& environment, KeyPair identity, const AgentOptions& options)
-      : agent(environment, std::move(identity), options), manager(agent) {}
+      : agent(environment, std::move(identity), options, events()), manager(agent), closed_(environment.loop) {}
+
+  /// Returns when the connection is closed, so that nothing of it falls on the next one.
+  Awaitable<void> disconnect(PeerId peer) {
+    if (agent.connection_to(peer) == nullptr) co_return;
+    agent.disconnect(peer);
+    co_await closed_.wait();
+  }
+
   Agent agent;
   TaskManager manager;
+
+ private:
+  AgentEvents events() {
+    AgentEvents events;
+    events.disconnected = [this](const Connection&) { closed_.notify(); };
+    return events;
+  }
+
+  Event closed_;
 };
 
 class Bench {
@@ -115,7 +133,7 @@ class Bench {
       std::vector<Dialler*> over;
       for (unsigned i = 0; i < options_.concurrency; i += tasks_over_one) over.push_back(co_await connected());
       co_await measure_concurrent_tasks(options_.total.value_or(std::max(2000U, 4 * options_.concurrency)), over);
-      for (Dialler* const dialler : over) dialler->agent.disconnect(target_.peer);
+      for (Dialler* const dialler : over) co_await dialler->disconnect(target_.peer);
     }
     if (options_.connections || all) co_await measure_connections(options_.connections.value_or(100));
     if (options_.bulk || (all && serves_perf)) co_await measure_bulk(options_.bulk.value_or(64) * mebibyte);
@@ -157,7 +175,7 @@ class Bench {
     Times times;
     for (unsigned i = 0; i < count; ++i) times.add(co_await dialler.agent.ping(target_.peer));
     tell("ping", "ping_ms", times.summary());
-    dialler.agent.disconnect(target_.peer);
+    co_await dialler.disconnect(target_.peer);
   }
 
   /// One task, from before it is signed to after its result is verified.
@@ -195,7 +213,7 @@ class Bench {
     }
     tell("task", "task_seq_ms", times.summary());
     if (options_.samples) report_["task_seq_ms"].as_object()["samples"] = times.all();
-    dialler.agent.disconnect(target_.peer);
+    co_await dialler.disconnect(target_.peer);
   }
 
   Awaitable<void> measure_concurrent_tasks(unsigned count, std::vector<Dialler*> over) {
@@ -250,7 +268,7 @@ class Bench {
     while (lanes.size() < std::min(count, options_.parallel)) lanes.push_back(&add_dialler());
     const std::function<Awaitable<void>(unsigned)> one = [&](unsigned lane) -> Awaitable<void> {
       co_await work(*lanes[lane]);
-      lanes[lane]->agent.disconnect(target_.peer);
+      co_await lanes[lane]->disconnect(target_.peer);
     };
     co_await several_at_once(count, options_.parallel, one);
   }
@@ -290,7 +308,7 @@ class Bench {
       const double rate = rounded(static_cast<double>(size) / 1e6 / std::chrono::duration<double>(time).count(), 10);
       tell(up ? "bulk up" : "bulk down", up ? "bulk_up" : "bulk_down", {{"bytes", size}, {"ms", milliseconds_of(time)}, {"MBps", rate}});
     }
-    dialler.agent.disconnect(target_.peer);
+    co_await dialler.disconnect(target_.peer);
   }
 
   Awaitable<void> hold(unsigned count) {
@@ -307,6 +325,7 @@ class Bench {
     };
     co_await several_at_once(count, held_at_once, one);
     check_held();
+    tell_report();  // what was measured before, since this may last
     session_.console().event({{"event", "held"}, {"n", count}});
     session_.console().line(std::to_string(count) + " connections held, until standard input ends");
     if (options_.total) {
