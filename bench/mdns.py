@@ -59,7 +59,7 @@ def main():
     table = page.table([HEADING, *map(row, rows)])
     print(table)
     if counts == ALL:
-        page.write_section("mdns", table)
+        page.write_section("mdns", f"{page.machine()}.\n\n{table}")
     failed = list(faults(rows))
     for fault in failed:
         print(f"mdns: {fault}")

@@ -1,5 +1,9 @@
 """docs/performance.md: its tables and plots stand between markers, and are written by whoever measures."""
 
+import os
+import platform
+import re
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,3 +35,11 @@ def table(rows):
 def number(value):
     """With as many digits as are worth reading."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def machine():
+    """What this runs on, and when."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cores = len(os.sched_getaffinity(0))
+    kernel = ".".join(re.findall(r"\d+", platform.release())[:2])
+    return f"{model.group(1) if model else platform.machine()}, {cores} cores, {platform.system()} {kernel}, {time.strftime('%Y-%m-%d')}"

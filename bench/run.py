@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 import os
-import platform
 import random
 import re
 import resource
@@ -27,7 +26,7 @@ from pathlib import Path
 from statistics import median
 
 import plots
-from page import ROOT, number, table, write_section
+from page import ROOT, machine, number, table, write_section
 
 INTEROP = ROOT / "tests" / "interop"
 sys.path.insert(0, str(INTEROP))
@@ -40,6 +39,7 @@ ROUNDS = 5
 # Of each turn: a round has several of what takes little time, since how fast the machine is changes by the second.
 PINGS = 700
 TASKS = 900  # the first 200 don't count
+TRACED = (300, 1000)  # tasks, of which the difference counts
 CONCURRENCY = 64
 TOTAL = 2000  # tasks
 CONNECTIONS = 140
@@ -60,6 +60,7 @@ IDLE_WAIT = 0.2  # from the start to when a program is idle
 FIND_PAUSE = 0.2
 ANNOUNCE_WAIT = 2  # until a new peer has said on the network what it has to say
 SETTLE_WAIT = 20
+TRACE_WAIT = 0.2  # until strace has found all threads
 
 SCALE_IN_FLIGHT = [2**power for power in range(11)]
 SCALE_PROMPTS = [4**power for power in range(2, 11)]  # 16 B to 1 MiB
@@ -86,6 +87,10 @@ FIGURES = {
     "task p99": Figure("signed task, one after another, p99", "ms", pooled=0.99),
     "task rate": Figure(f"tasks a second, {CONCURRENCY} in flight", "1/s", bigger=True),
     "task cpu": Figure("provider CPU a task", "µs"),
+    "provider writes": Figure("writes a task, one after another, provider", "calls"),
+    "provider reads": Figure("reads a task, one after another, provider", "calls"),
+    "requester writes": Figure("writes a task, one after another, requester", "calls"),
+    "requester reads": Figure("reads a task, one after another, requester", "calls"),
     "dial": Figure("dial to secured and muxed, p50", "ms"),
     "first byte": Figure("dial to first byte of a ping's answer, p50", "ms"),
     "connections 1": Figure("connections a second, one dialler", "1/s", bigger=True),
@@ -136,6 +141,10 @@ TARGETS = [
     Target("task rate", None, "rate floor"),
     Target("task cpu", 0.65),
     Target("task cpu", None, "cpu floor"),
+    Target("provider writes", 1, ITSELF),
+    Target("provider reads", 2, ITSELF),
+    Target("requester writes", 1, ITSELF),
+    Target("requester reads", 2, ITSELF),
     Target("dial", 0.6),
     Target("dial", None, "dial floor"),
     Target("first byte", 0.5),
@@ -326,6 +335,47 @@ def concurrent_tasks(subject):
     return {"task rate": figures["task_conc"]["per_s"], "task cpu": (server.cpu_time() - before) / 1000 / TOTAL}
 
 
+WRITES = {"write", "writev", "sendto", "sendmsg", "sendmmsg"}
+READS = {"read", "readv", "recvfrom", "recvmsg", "recvmmsg"}
+
+
+def system_calls(subject):
+    """Each is slower while it is traced, but not more often. What the programs and the connection need besides is in both counts."""
+    few, many = (traced(subject, count) for count in TRACED)
+    return {figure: round((many[figure] - few[figure]) / (TRACED[1] - TRACED[0]), 2) for figure in many}
+
+
+def traced(subject, count):
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    with tempfile.TemporaryDirectory() as folder, subject.serve() as server:
+        files = {side: Path(folder) / side for side in ("provider", "requester")}
+        address = server.expect("listening", START_WAIT)["addrs"][0]
+
+        def strace(side, *what):
+            return ["strace", "-f", "-c", "-o", files[side], *what]
+
+        with subprocess.Popen(strace("provider", "-p", str(server.child.pid)), stderr=subprocess.DEVNULL) as tracer:
+            while tracer.poll() is None and "TracerPid:\t0\n" in Path(f"/proc/{server.child.pid}/status").read_text():
+                time.sleep(0.01)
+            check(tracer.returncode is None, "strace is not allowed to look at it")
+            time.sleep(TRACE_WAIT)
+            asking = subject.implementation.bench(address, "--muxer", subject.muxer, "--tasks", count)
+            with Process(strace("requester", *asking)) as client:
+                client.expect("bench", BENCH_WAIT)
+                client.finish()
+            server.stop()
+        calls = {side: calls_of(file) for side, file in files.items()}
+    kinds = {"writes": WRITES, "reads": READS}
+    return {f"{side} {kind}": sum(calls[side].get(name, 0) for name in kinds[kind]) for side in files for kind in kinds}
+
+
+def calls_of(summary):
+    """By name, from lines such as `42.70    0.006602           5      1210         1 sendto`, of which the errors may be missing."""
+    rows = [line.split() for line in summary.read_text().splitlines()]
+    return {row[-1]: int(row[3]) for row in rows if len(row) > 4 and row[3].isdigit()}
+
+
 def connections(subject):
     figures = subject.bench("--connections", CONNECTIONS, "--parallel", 1)
     return {"dial": figures["connect_ms"]["p50"], "first byte": figures["first_byte_ms"]["p50"], "connections 1": figures["conn"]["per_s"]}
@@ -453,12 +503,14 @@ class Measurement:
     figures: tuple[str, ...]
     turns: int = 1  # in each round
     each_muxer: bool = True
+    once: bool = False  # in the first round
 
 
 MEASUREMENTS = [
     Measurement(pings, ("ping",), turns=3),
     Measurement(tasks, ("task p50", "task p99"), turns=3),
     Measurement(concurrent_tasks, ("task rate", "task cpu"), turns=5),
+    Measurement(system_calls, ("provider writes", "provider reads", "requester writes", "requester reads"), once=True),
     Measurement(connections, ("dial", "first byte", "connections 1"), turns=3),
     Measurement(parallel_connections, ("connections 8",), turns=3),
     Measurement(bulk, ("bulk up", "bulk down"), turns=5),
@@ -650,6 +702,8 @@ def measure(subjects, measurements, wanted, rounds):
         for number_of_round in range(1, rounds + 1):
             attempt("floor", floor, tuple(FLOOR), str(number_of_round))
             for measurement in measurements:
+                if measurement.once and number_of_round > 1:
+                    continue
                 figures = [figure for figure in measurement.figures if figure in wanted]
                 for turn in range(1, measurement.turns + 1):
                     when = f"{number_of_round}.{turn}" if measurement.turns > 1 else str(number_of_round)
@@ -669,18 +723,14 @@ def measure(subjects, measurements, wanted, rounds):
     return results
 
 
-def machine(rounds):
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    cores = len(os.sched_getaffinity(0))
-    kernel = ".".join(re.findall(r"\d+", platform.release())[:2])
-    taken = f"medians and ranges of {rounds} rounds" if rounds > 1 else "one round"
-    return f"{model.group(1) if model else platform.machine()}, {cores} cores, {platform.system()} {kernel}, {time.strftime('%Y-%m-%d')}; {taken}."
+def taken(rounds):
+    return f"{machine()}; " + (f"medians and ranges of {rounds} rounds." if rounds > 1 else "one round.")
 
 
 def report(results, subjects, rounds):
     """As Markdown: what was measured where, the figures by muxer, the floor, and how ours compares. And the verdicts."""
     versions = {implementation.title: implementation.version() for implementation in {s.implementation: None for s in subjects}}
-    parts = [f"{machine(rounds)} " + ", ".join(f"{title} {version}" for title, version in versions.items()) + "."]
+    parts = [f"{taken(rounds)} " + ", ".join(f"{title} {version}" for title, version in versions.items()) + "."]
     measured = {key for key in [*results.values, *results.samples, *results.failed] if key[0] != "floor"}
     verdicts = []
     for muxer in BOTH:
@@ -780,7 +830,7 @@ def scale(options, unusable):
     finally:
         ours.end(killed=True)
     write_csv(RESULTS / "scale.csv", ["round", *plots.COLUMNS], rows)
-    plots.draw_all(machine(options.rounds))
+    plots.draw_all(taken(options.rounds))
     return judge_scale(rows, failed)
 
 
