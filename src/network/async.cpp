@@ -60,6 +60,7 @@ class ReadyQueue final : public boost::asio::execution_context::service {
     waiting_.insert(waiting_.begin() + static_cast<std::ptrdiff_t>(std::min(others, waiting_.size())), std::move(suspended));
     schedule();
   }
+  std::size_t size() const noexcept { return waiting_.size(); }
 
  private:
   static constexpr std::size_t most_in_a_turn = 256;  // the sockets get theirs in between
@@ -108,6 +109,8 @@ void Event::notify_behind(std::size_t others) {
   }
   ready_.add(std::exchange(waiter_, Suspended()), others);
 }
+
+std::size_t Event::notified_before() const noexcept { return ready_.size(); }
 
 Awaitable<void> Latch::wait() {
   if (open_) return at_once();

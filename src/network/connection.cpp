@@ -161,6 +161,7 @@ void Connection::process(ByteView plaintext) {
     append(joined, plaintext);
     plaintext = joined;
   }
+  const std::size_t others = output_.notified_before();  // of other connections, whose work is no reason to answer before ours is done
   while (!failure_) {
     const std::size_t before = writer_.size();
     Result<std::optional<MuxEvent>> event = session_->next(plaintext);
@@ -173,7 +174,7 @@ void Connection::process(ByteView plaintext) {
     on_event(**event);
   }
   partial_.assign(plaintext.begin(), plaintext.end());
-  if (writer_.size() > 0) flush_soon();
+  if (writer_.size() > 0) output_.notify_behind(others + work_before_flush);
   if (owed_ > limits::control_frames) {
     fail(Errc::exhausted, "the peer asks for answers and does not read them");
   }

@@ -71,6 +71,39 @@ TEST_P(Flights, OfATaskAreAWriteEach) {
   });
 }
 
+// Work of other connections that is ready already is no reason to answer ahead of one's own.
+TEST_P(Flights, OfTasksThatManyRequestersSendAtOnceAreAWriteEach) {
+  constexpr std::size_t many = 40;
+  serve({}, {.slots = many});
+  struct Member {
+    explicit Member(SimNetwork& network) : host(network, looking({GetParam()})), manager(host.agent) {}
+    SimAgent host;
+    TaskManager manager;
+  };
+  std::vector<std::unique_ptr<Member>> crowd;
+  std::vector<SimAgent*> hosts{&provider_host};
+  while (crowd.size() < many) {
+    crowd.push_back(std::make_unique<Member>(network));
+    hosts.push_back(&crowd.back()->host);
+  }
+  network.run(hosts, [&]() -> Awaitable<void> {
+    for (const auto& member : crowd) {
+      co_await member->host.agent.connect(provider_host.agent.addresses());
+      co_await member->manager.info(peer());
+    }
+    co_await pause(milliseconds(10));
+    network.writes_of_listeners = 0;
+    TaskGroup asking(network.loop());
+    for (const auto& member : crowd) asking.spawn(discard(member->manager.submit(peer(), member->manager.make_task("hi"))));
+    provider_host.host.unplug();
+    co_await pause(milliseconds(10));
+    provider_host.host.plug_in();  // all of them are there to be read in the same instant
+    co_await asking.join();
+    EXPECT_EQ(network.writes_of_listeners, many);
+    co_await provider->shut_down(seconds(0));
+  });
+}
+
 TEST_P(Flights, EndWithWhyWhenAPeerThatTheUserNamedTakesNoTasks) {
   with_connection([&]() -> Awaitable<void> {
     manager.trust(peer());
