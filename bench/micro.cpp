@@ -208,8 +208,8 @@ void mux_frame(State& state, std::string_view protocol) {
     demand(mux.settle() == data.size());
   });
 }
-BENCHMARK_CAPTURE(mux_frame, yamux, yamux_protocol)->Arg(64)->Arg(1024)->Arg(32 * 1024);
-BENCHMARK_CAPTURE(mux_frame, mplex, mplex_protocol)->Arg(64)->Arg(1024)->Arg(32 * 1024);
+BENCHMARK_CAPTURE(mux_frame, yamux, yamux_protocol)->Arg(64)->Arg(1024)->Arg(limits::mux_write);
+BENCHMARK_CAPTURE(mux_frame, mplex, mplex_protocol)->Arg(64)->Arg(1024)->Arg(limits::mux_write);
 
 /// A stream from its opening to both sides' ends, with one write.
 void mux_stream(State& state, std::string_view protocol) {

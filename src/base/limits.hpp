@@ -37,6 +37,7 @@ inline constexpr std::size_t connection_window =
     64 * 1024 * 1024;                                       // bytes of receive window beyond the initial ones, all streams of a connection
 inline constexpr std::size_t mplex_frame = 1024 * 1024;     // bytes of data in a frame
 inline constexpr std::size_t mux_write = noise_write - 12;  // bytes of data in a frame of ours, which with yamux's header fills a record
+inline constexpr std::size_t stream_write = 2 * mux_write;  // bytes that a stream gives its connection at a time
 inline constexpr std::size_t mplex_buffer = 1024 * 1024;    // bytes a stream may leave unread before the connection stops reading
 inline constexpr seconds mplex_unread{3};  // for the reader of such a stream, which is then reset: before the peer takes us for dead
 inline constexpr std::size_t streams_inbound = 256;        // open streams of a connection that the peer opened
@@ -124,6 +125,8 @@ inline constexpr std::size_t mdns_unicast_sources = 8;  // sources a second that
 inline constexpr std::size_t task_frame = 4 * 1024 * 1024;  // bytes behind the length varint
 inline constexpr std::size_t info_frame = 64 * 1024;
 inline constexpr std::size_t update_text = 64 * 1024;    // bytes of text in one update
+inline constexpr std::size_t update_state = 64;          // bytes of its state
+inline constexpr milliseconds position_pause{250};       // between two updates that only tell another place in the queue
 inline constexpr std::size_t state_updates = 16 * 1024;  // updates of a task without text
 inline constexpr std::size_t json_depth = 32;
 inline constexpr std::size_t task_followers = 16;             // streams on which one task is asked for at once

@@ -63,26 +63,31 @@ struct Target {
 class Dialler {
  public:
   Dialler(const Environment& environment, KeyPair identity, const AgentOptions& options)
-      : agent(environment, std::move(identity), options, events()), manager(agent), closed_(environment.loop) {}
+      : closed_(environment.loop), agent(environment, std::move(identity), options, events()), manager(agent) {}
 
   /// Returns when the connection is closed, so that nothing of it falls on the next one.
   Awaitable<void> disconnect(PeerId peer) {
-    if (agent.connection_to(peer) == nullptr) co_return;
     agent.disconnect(peer);
-    co_await closed_.wait();
+    while (open_ > 0) co_await closed_.wait();
   }
-
-  Agent agent;
-  TaskManager manager;
 
  private:
   AgentEvents events() {
     AgentEvents events;
-    events.disconnected = [this](const Connection&) { closed_.notify(); };
+    events.connected = [this](const Connection&) { ++open_; };
+    events.disconnected = [this](const Connection&) {
+      --open_;
+      closed_.notify();
+    };
     return events;
   }
 
+  std::size_t open_ = 0;
   Event closed_;
+
+ public:
+  Agent agent;
+  TaskManager manager;
 };
 
 class Bench {

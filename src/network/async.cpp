@@ -110,7 +110,7 @@ void Event::notify_behind(std::size_t others) {
   ready_.add(std::exchange(waiter_, Suspended()), others);
 }
 
-std::size_t Event::notified_before() const noexcept { return ready_.size(); }
+std::size_t Event::ready_before() const noexcept { return ready_.size(); }
 
 Awaitable<void> Latch::wait() {
   if (open_) return at_once();

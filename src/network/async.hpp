@@ -72,8 +72,8 @@ class Event {
   void notify() { notify_behind(static_cast<std::size_t>(-1)); }
   /// The same behind `others` of these at most.
   void notify_behind(std::size_t others);
-  /// How many were notified on this loop and have not gone on yet.
-  std::size_t notified_before() const noexcept;
+  /// How many of its loop are ready and have not gone on yet.
+  std::size_t ready_before() const noexcept;
 
  private:
   ReadyQueue& ready_;

@@ -12,6 +12,7 @@ namespace p2p {
 namespace {
 
 constexpr std::size_t work_before_flush = 16;    // coroutines that go on before what there is to write is written
+constexpr std::size_t ready_before_flush = 256;  // and those that were ready before what was read
 constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest record and most of a next one
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
@@ -161,7 +162,7 @@ void Connection::process(ByteView plaintext) {
     append(joined, plaintext);
     plaintext = joined;
   }
-  const std::size_t others = output_.notified_before();  // of other connections, whose work is no reason to answer before ours is done
+  const std::size_t ready = output_.ready_before();
   while (!failure_) {
     const std::size_t before = writer_.size();
     Result<std::optional<MuxEvent>> event = session_->next(plaintext);
@@ -174,7 +175,9 @@ void Connection::process(ByteView plaintext) {
     on_event(**event);
   }
   partial_.assign(plaintext.begin(), plaintext.end());
-  if (writer_.size() > 0) output_.notify_behind(others + work_before_flush);
+  // What this has woken may have more to say: it goes on first, and so does what was ready before it. But not all of a crowd.
+  const bool woke = output_.ready_before() > ready;
+  if (writer_.size() > 0) output_.notify_behind((woke ? std::min(ready, ready_before_flush) : 0) + work_before_flush);
   if (owed_ > limits::control_frames) {
     fail(Errc::exhausted, "the peer asks for answers and does not read them");
   }

@@ -10,10 +10,8 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t block_size = 2 * limits::mux_write;  // bytes
-
 Awaitable<void> write_zeros(Stream& stream, std::uint64_t count) {
-  const Bytes block(static_cast<std::size_t>(std::min<std::uint64_t>(count, block_size)));
+  const Bytes block(static_cast<std::size_t>(std::min<std::uint64_t>(count, limits::stream_write)));
   while (count > 0) {
     const std::size_t size = static_cast<std::size_t>(std::min<std::uint64_t>(count, block.size()));
     co_await stream.write(ByteView(block).first(size));

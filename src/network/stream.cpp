@@ -98,7 +98,7 @@ Awaitable<void> Stream::write(ByteView bytes) {
       co_await state.writable.wait();
       continue;
     }
-    const std::size_t sent = connection.session_->send(state.id, bytes.first(std::min(bytes.size(), 2 * limits::mux_write)));
+    const std::size_t sent = connection.session_->send(state.id, bytes.first(std::min(bytes.size(), limits::stream_write)));
     connection.flush_soon();
     bytes = bytes.subspan(sent);
     if (sent == 0) co_await state.writable.wait();

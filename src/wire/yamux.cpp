@@ -9,6 +9,7 @@ namespace p2p {
 namespace {
 
 constexpr std::size_t header_size = 12;
+static_assert(header_size + limits::mux_write == limits::noise_write);
 enum : std::uint8_t { type_data, type_window_update, type_ping, type_go_away };
 enum : std::uint16_t { flag_syn = 1, flag_ack = 2, flag_fin = 4, flag_rst = 8 };
 constexpr std::uint32_t protocol_error = 1;
