@@ -10,14 +10,15 @@ namespace p2p {
 
 // A stream that follows a course.
 struct TaskCourse::Listener {
-  Listener(const Loop& loop, TaskCourse& followed) : course(&followed), changed(loop) {}
+  Listener(const Environment& environment, TaskCourse& followed) : course(&followed), changed(environment.clock, environment.loop) {}
 
   TaskCourse* course;  // null when it was told
 
-  Event changed;  // something to say, or the requester is gone
+  Alarm changed;  // something to say, or the requester is gone
   bool gone = false;
   bool said_more = false;
   std::size_t told_states = 0;
+  Time told_place = Time::min();  // when it was told its place in the queue
   std::size_t told_bytes = 0;
 };
 
@@ -39,8 +40,8 @@ bool TaskCourse::is_delivered() const {
 }
 
 Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
-                       std::function<void()> told) {
-  TaskCourse::Listener listener(environment.loop, *course);
+                       std::function<void()> over) {
+  TaskCourse::Listener listener(environment, *course);
   const auto at = course->listeners_.insert(course->listeners_.end(), &listener);
   course->joined();
   TaskGroup watching(environment.loop);
@@ -48,7 +49,7 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
   if (!is_over) watching.spawn(TaskCourse::watch(environment, stream, listener));
   bool complete = false;
   try {
-    co_await course->tell(environment, keys, stream, listener);
+    co_await course->tell(environment, keys, stream, listener, std::move(over));
     complete = true;
     stream.close_write();
   } catch (const boost::system::system_error& error) {
@@ -62,9 +63,8 @@ Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stre
   }
   listener.course = nullptr;
   course.reset();  // which may be megabytes, and the requester takes its time
-  told();
   const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
-  if (is_over) co_await TaskCourse::watch(environment, stream, listener);
+  if (is_over) watching.spawn(TaskCourse::watch(environment, stream, listener));
   co_await watching.join();
   co_return !listener.said_more;
 }
@@ -93,11 +93,20 @@ Awaitable<void> TaskCourse::watch(const Environment& environment, Stream& stream
   if (listener.course != nullptr) listener.course->delivered.notify();
 }
 
-Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener) {
+Awaitable<void> TaskCourse::tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener,
+                                 std::function<void()> over) {
   std::uint64_t seq = 0;
   while (!listener.gone) {
+    if (result && over) std::exchange(over, nullptr)();
     Update update;
     if (streamed && listener.told_states != states_) {
+      // Who leaves the queue moves all who are behind: that is not signed for each of them each time.
+      if (position && !result && environment.clock.now() < listener.told_place + limits::position_pause) {
+        listener.changed.set(listener.told_place + limits::position_pause);
+        co_await listener.changed.wait();
+        continue;
+      }
+      if (position) listener.told_place = environment.clock.now();
       update.state = state;
       update.position = position;
       listener.told_states = states_;

@@ -45,8 +45,8 @@ class TaskCourse {
  private:
   struct Listener;
   friend Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
-                                std::function<void()> told);
-  Awaitable<void> tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener);
+                                std::function<void()> over);
+  Awaitable<void> tell(const Environment& environment, const KeyPair& keys, Stream& stream, Listener& listener, std::function<void()> over);
   static Awaitable<void> watch(const Environment& environment, Stream& stream, Listener& listener);
 
   std::size_t states_ = 0;  // how many there were
@@ -57,9 +57,10 @@ class TaskCourse {
 /// stream is reset. Throws when it was reset or lost its connection before.
 Awaitable<bool> ends_behind_task(const Environment& environment, Stream& stream);
 
-/// Tells `course` on the stream to its end, in messages signed with `keys`, calls `told`, and sees to it that the stream ends; by then it
-/// has let go of the course. False if the requester said more than its task, for which the stream is reset.
+/// Tells `course` on the stream to its end, in messages signed with `keys`, and sees to it that the stream ends; by then it has let go of
+/// the course. Calls `over` as soon as there is nothing left but to tell its end. False if the requester said more than its task, for which
+/// the stream is reset.
 Awaitable<bool> follow(const Environment& environment, const KeyPair& keys, Stream& stream, std::shared_ptr<TaskCourse> course,
-                       std::function<void()> told);
+                       std::function<void()> over);
 
 }  // namespace p2p

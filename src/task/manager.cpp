@@ -176,8 +176,8 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
   if (sent.deadline != Time::max()) {
     deadline = stream.deadline(sent.deadline - environment.clock.now(), "the task's time is over and the provider did not answer");
   }
+  if (sent.on_sent) std::exchange(sent.on_sent, nullptr)(answer.task_payload);  // a peer that takes nearly all of it has the prompt, too
   co_await write_frame(stream, answer.task_envelope);
-  if (sent.on_sent) std::exchange(sent.on_sent, nullptr)(answer.task_payload);
 
   Updates updates(sent.task);
   try {

@@ -365,6 +365,7 @@ Result<Update> parse_update(ByteView payload, std::string_view task_type) {
   if (update.state.has_value() + update.text.has_value() + (data != nullptr) != 1 || (data != nullptr && task_type == inference)) {
     members.refuse("an update needs one of state and text, and data where the type of task defines it");
   }
+  if (update.state && update.state->size() > limits::update_state) members.refuse("an update's state is above its limit");
   if (update.state == "queued" && !update.position) members.refuse("position is missing");
   if (update.text && update.text->size() > limits::update_text) members.refuse("an update's text is above its limit");
   return verified(members, std::move(update));

@@ -355,11 +355,11 @@ Awaitable<void> Provider::serve_task(Stream& stream) {
   envelope = Bytes();
   memory.set(0);
   if (auto* const course = std::get_if<std::shared_ptr<TaskCourse>>(&reception)) {
-    const std::function<void()> told = [&] { idle.emplace(*this, stream, party); };
-    if (!co_await follow(environment_, agent_.identity(), stream, std::move(*course), told)) ++refused_;
+    const std::function<void()> over = [&] { idle.emplace(*this, stream, party); };
+    if (!co_await follow(environment_, agent_.identity(), stream, std::move(*course), over)) ++refused_;
   } else {
+    idle.emplace(*this, stream, party);  // who does not take its answer makes room for others
     co_await reject(stream, std::move(parsed.task_id), sha256, std::get<TaskError>(std::move(reception)));
-    idle.emplace(*this, stream, party);
     stream.close_write();
     const Timer timer = stream.deadline(limits::close_wait, "the requester did not close the stream");
     if (!co_await ends_behind_task(environment_, stream)) ++refused_;

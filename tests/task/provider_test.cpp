@@ -1,5 +1,6 @@
 #include "task/provider.hpp"
 
+#include "base/coding.hpp"
 #include "identity/envelope.hpp"
 #include "support/raw_peer.hpp"
 #include "support/tasks.hpp"
@@ -326,6 +327,89 @@ TEST_P(Places, AreFoundHoweverManyStreamsAreKeptOpenBehindTheirResults) {
   expect_one_in_the_end([](Stream& stream, const Bytes& task_envelope) -> Awaitable<void> {
     co_await write_frame(stream, task_envelope);
     EXPECT_TRUE(co_await read_frame(stream, limits::task_frame));
+  });
+}
+
+class PlacesOverMplex : public Places {};  // where no window holds what a peer does not read
+
+INSTANTIATE_TEST_SUITE_P(Mplex, PlacesOverMplex, testing::Values(std::string(mplex_protocol)),
+                         [](const auto&) { return std::string("mplex"); });
+
+TEST_P(PlacesOverMplex, AreFoundHoweverManyAnswersOthersDoNotTake) {
+  constexpr std::size_t of_each = 250;
+  const std::string endless = "/endless";
+  serve();
+  const StreamHandler write_without_end = [](Stream taken) -> Awaitable<void> {
+    Stream stream = std::move(taken);
+    const Bytes block(64 * 1024);
+    while (true) co_await stream.write(block);
+  };
+  provider_host.agent.handle(endless, write_without_end);
+  Bytes refused;  // a task that is not even one
+  const Bytes envelope = seal_message(KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{9}), MessageKind::task, "{");
+  put_uvarint(refused, envelope.size());
+  append(refused, envelope);
+  std::vector<std::unique_ptr<RawPeer>> crowd;
+  with_connection([&]() -> Awaitable<void> {
+    for (std::size_t streams = 0; streams <= limits::task_streams; streams += of_each) {
+      crowd.push_back(std::make_unique<RawPeer>(network, GetParam()));
+      RawPeer& one = *crowd.back();
+      co_await one.dial(provider_host.agent.addresses().front());
+      std::vector<StreamId> opened;
+      const auto open = [&](const std::string& protocol) {
+        opened.push_back(one.session().open().value());
+        one.session().send(opened.back(), multistream::Dialer({protocol}).take_output());
+      };
+      for (std::size_t i = 0; i < of_each; ++i) open(std::string(task_protocol));
+      co_await one.send_sealed({});
+      co_await pause(milliseconds(10));
+      open(endless);  // nothing that comes behind this fits into the connection
+      opened.pop_back();
+      co_await one.send_sealed({});
+      co_await pause(milliseconds(10));
+      for (const StreamId stream : opened) one.session().send(stream, refused);
+      co_await one.send_sealed({});
+      co_await pause(milliseconds(10));
+    }
+    const Answer answer = co_await manager.submit(peer(), task());
+    EXPECT_EQ(answer.result.status, Status::completed);
+  });
+}
+
+TEST_P(Tasks, AreNotToldEachPlaceInTheQueueThatTheyHaveForAMoment) {
+  constexpr unsigned many = 12;
+  serve({.delay = seconds(100)}, {.slots = 1, .queue = many});
+  std::vector<std::uint64_t> told;
+  with_connection([&]() -> Awaitable<void> {
+    TaskGroup group(network.loop());
+    const auto wait = [&]() -> Awaitable<void> { EXPECT_EQ(co_await error_of(task()), Errc::closed); };
+    group.spawn(wait());
+    std::vector<Stream> before;
+    for (unsigned i = 1; i < many; ++i) {
+      before.push_back(co_await requester.agent.open_stream(peer(), std::string(task_protocol)));
+      const Bytes envelope = seal_message(requester.agent.identity(), MessageKind::task, task().to_json());
+      co_await write_frame(before.back(), envelope);
+    }
+    co_await pause(milliseconds(10));
+    const std::function<void(const Update&)> on_update = [&](const Update& update) { told.push_back(update.position.value_or(99)); };
+    const auto last = [&]() -> Awaitable<void> {
+      try {
+        co_await manager.submit(peer(), task("hi", true), on_update);
+      } catch (const boost::system::system_error&) {
+        // at the end of the test
+      }
+    };
+    group.spawn(last());
+    for (Stream& stream : before) {
+      co_await pause(milliseconds(10));
+      stream.reset();
+    }
+    co_await pause(milliseconds(10));
+    EXPECT_EQ(told, std::vector<std::uint64_t>{many - 1});
+    co_await pause(limits::position_pause);
+    EXPECT_EQ(told, (std::vector<std::uint64_t>{many - 1, 0}));
+    requester.agent.disconnect(peer());
+    co_await group.join();
   });
 }
 
@@ -732,6 +816,40 @@ TEST_P(Liar, WhoTellsStatesOrNothingWithoutEndIsRefused) {
                 true),
             Errc::unverified);
   EXPECT_NE(message.find("without end"), std::string::npos) << message;
+}
+
+TEST_P(Liar, WhoTellsAStateWithoutEndIsRefused) {
+  EXPECT_EQ(judge(
+                [](const Task& task, const std::string&, const KeyPair& keys) {
+                  Update update;
+                  update.task_id = task.task_id;
+                  update.state = std::string(limits::update_state + 1, 'x');
+                  return std::vector<Bytes>{seal_message(keys, MessageKind::update, update.to_json())};
+                },
+                true),
+            Errc::unverified);
+  EXPECT_NE(message.find("state is above its limit"), std::string::npos) << message;
+}
+
+TEST_P(Liar, WhoTakesMostOfATaskHasIt) {
+  const Task large = task(std::string(2 * limits::yamux_initial_window, 'x'));
+  provider_host.agent.handle(std::string(task_protocol), [](Stream incoming) -> Awaitable<void> {
+    Stream served = std::move(incoming);
+    for (std::size_t taken = 0; taken < limits::yamux_initial_window;) taken += (co_await served.read()).size();
+    served.reset();
+  });
+  bool sent = false;
+  with_connection([&]() -> Awaitable<void> {
+    manager.trust(peer());
+    const std::function<void(const std::string&)> on_sent = [&](const std::string&) { sent = true; };
+    try {
+      co_await manager.submit(peer(), large, {}, on_sent);
+      ADD_FAILURE() << "answered";
+    } catch (const boost::system::system_error& error) {
+      EXPECT_TRUE(is(error, Errc::closed)) << message_of(error);
+    }
+  });
+  EXPECT_TRUE(sent) << "whoever asks others next gives the prompt to one more";
 }
 
 TEST_P(Liar, WhoTellsMoreThanAResultHoldsIsRefused) {
