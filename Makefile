@@ -76,7 +76,7 @@ coverage: asan  ## The same, and print the lines of src/ that the tests reach; f
 	@scripts/coverage $(COVERAGE)
 
 faults: need-test  ## Break connections at every byte, take random steps, pull cables; FAULTS_SEED=N for the same steps again
-	$(call build,release,-DP2P_TESTS=ON,p2p-agent fault_tests)
+	$(call build,release,-DP2P_TESTS=ON,p2p-agent cuts fault_tests)
 	@scripts/faults $(JOBS) $(FAULTS_SEED)
 
 soak: need-test  ## Run the demo's course REPEAT times, and judge times and what is left behind

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Runs `p2p-agent run` against `p2p-agent serve` through a proxy that breaks their TCP connection, at one byte after another.
+"""Runs `p2p-agent run` against `p2p-agent serve` through a proxy that breaks their TCP connection, at one byte after another; and `cuts`
+(cuts.cpp), whose requesters cost less than processes, so that their connections are cut behind each byte there is.
 
-Usage: proxy.py [P2P-AGENT]. P2P_FAULTS_STRIDE=N takes every Nth byte (16). The last line is "N passed, N failed, N skipped".
+Usage: proxy.py [P2P-AGENT]. P2P_FAULTS_STRIDE=N takes every Nth byte (16) for the processes. The last line is "N passed, N failed, N skipped".
 """
 
 import asyncio
@@ -20,12 +21,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
 from run import Problem, check  # noqa: E402
 
-PROGRAM = HERE.parent.parent / "build" / "release" / "p2p-agent"
+RELEASE = HERE.parent.parent / "build" / "release"
+PROGRAM = RELEASE / "p2p-agent"
+CUTS = RELEASE / "tests" / "cuts"
 PROMPT = "0123456789"
 ANSWER = "Processed: " + PROMPT
 STRIDE = max(1, int(os.environ.get("P2P_FAULTS_STRIDE", "16")))
 AT_ONCE = 16
 RETRIES = 5
+MUXERS = ("yamux", "mplex")
 NAMED = (0, 4, 6, 7)  # exit codes of a run whose connection may have failed
 
 # What happens once so many bytes of one direction have gone through; how long a run without retries takes then at most (seconds: at once,
@@ -140,14 +144,19 @@ class Proxy:
 
 
 class Provider:
-    async def start(self):
-        command = [PROGRAM, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--slots", "64", "--queue", "64"]
-        self.child = await asyncio.create_subprocess_exec(*command, "--executor", "mock:delay=20,pieces=2", stdin=asyncio.subprocess.PIPE,
-                                                          stdout=asyncio.subprocess.PIPE)
-        listening = json.loads(await self.child.stdout.readline())
-        self.peer, self.port = listening["peer"], int(listening["addrs"][0].split("/")[4])
+    def __init__(self, slots=64, queue=64, delay=20):
+        self.options = ["--slots", str(slots), "--queue", str(queue), "--executor", f"mock:delay={delay},pieces=2"]
         self.ends = {}  # task id -> statuses
-        self.answered = []  # those of runs that tried again
+        self.ran = {}  # task id -> seconds that it ran the last time
+        self.left_out = 0  # events that it did not tell
+        self.answered = []  # tasks of runs that tried again
+
+    async def start(self):
+        command = [PROGRAM, "serve", "--json", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--max-connections-per-address", "1000"]
+        self.child = await asyncio.create_subprocess_exec(*command, *self.options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
+        listening = json.loads(await self.child.stdout.readline())
+        self.address = listening["addrs"][0]
+        self.peer, self.port = listening["peer"], int(self.address.split("/")[4])
         self.reader = asyncio.ensure_future(self.read())
 
     async def read(self):
@@ -155,6 +164,9 @@ class Provider:
             event = json.loads(line)
             if event["event"] == "task":
                 self.ends.setdefault(event["task_id"], []).append(event["status"])
+                self.ran[event["task_id"]] = event["run_ms"] / 1000
+            elif event["event"] == "left_out":
+                self.left_out += event["n"]
 
     async def stop(self):
         self.child.terminate()
@@ -256,8 +268,70 @@ def whole(provider):
 
 
 def first_tasks(provider):
-    for muxer in ("yamux", "mplex"):
+    for muxer in MUXERS:
         yield f"over {muxer}", two_round_trips(provider, muxer)
+
+
+# ---- behind each byte, with agents that are no processes of their own
+
+
+def check_ends(course, statuses, ran, linger, returns):
+    """How often the task of somebody ran who returned until it was answered, and how long that of somebody who left. Who did so in good order, before
+    the connection was cut, is not waited for."""
+    task = course["task_id"]
+    if returns:
+        check(statuses.count("completed") == 1 and {*statuses} <= {"completed", "lost"}, f"{task} ran as {statuses}")
+        check(not linger or len(statuses) == 1, f"{task} ran as {statuses} although it lingers")
+    elif statuses:
+        check(statuses == ["lost"], f"nobody waited for {task}, which ran as {statuses}")
+        check((course["left"] or linger <= ran) and ran <= linger + ENDS[CUT], f"nobody waited for {task}, which ran for {ran:.1f} s")
+
+
+async def cut_everywhere(muxer, linger, returns):
+    """The same as sweep(). `linger` is in seconds."""
+    alone = returns or not linger  # a provider for each course; else many of them wait at once
+    providers = [Provider(1, 0, 20 if returns else 60_000) if alone else Provider(10_000, 0, 60_000) for _ in range(12 if alone else 3)]
+    await asyncio.gather(*(provider.start() for provider in providers))
+    options = [muxer, str(1000 * linger), "returns" if returns else "leaves", "1" if alone else "8", *(provider.address for provider in providers)]
+    child = await asyncio.create_subprocess_exec(CUTS, *options, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
+    try:
+        said, _ = await asyncio.wait_for(child.communicate(), 300)
+        await asyncio.gather(*(provider.stop() for provider in providers))
+        *courses, last = [json.loads(line) for line in said.splitlines()] or [{"failed": f"it ended with {child.returncode}"}]
+        check(child.returncode == 0, last.get("failed"))
+        check(last["cut"] >= 0.9 * last["courses"], f"only {last['cut']} of {last['courses']} were cut")
+        for provider in providers:
+            check(provider.left_out == 0, f"a provider left out {provider.left_out} events")
+        by_task = {task: provider for provider in providers for task in provider.ends}
+        for course in courses:
+            task = course["task_id"]
+            provider = by_task.get(task, providers[0])
+            check_ends(course, provider.ends.get(task, []), provider.ran.get(task), linger, returns)
+    except asyncio.TimeoutError:
+        child.kill()
+        return "it hangs", 0
+    except Problem as problem:
+        return problem, 0
+    return None, last["cut"]
+
+
+async def report(name, work):
+    """Whether it failed."""
+    start = time.monotonic()
+    failure, done = await work
+    words = f"{done} connections, {time.monotonic() - start:.0f} s" if failure is None else failure
+    print(f"{'passed' if failure is None else 'FAILED':8} {name}: {words}", flush=True)
+    return failure is not None
+
+
+async def everywhere():
+    """What failed, of all that is cut behind each byte."""
+    failed = []
+    for returns, linger in ((True, 10), (True, 0), (False, 0), (False, 1)):
+        words = ("returns" if returns else "leaves") + (f", lingering for {linger} s" if linger else "")
+        both = (report(f"cut behind each byte over {muxer}, {words}", cut_everywhere(muxer, linger, returns)) for muxer in MUXERS)
+        failed += await asyncio.gather(*both)
+    return failed
 
 
 async def main():
@@ -268,21 +342,19 @@ async def main():
     await provider.start()
     carried = await answered(provider)
     names = {"a first task in two round trips": first_tasks(provider), "late and in pieces": whole(provider), **{fault: at_each_byte(provider, fault, carried) for fault in ENDS}}
-    failed = 0
-    for name, cases in names.items():
-        start = time.monotonic()
-        failure, done = await sweep(cases)
-        words = f"{done} connections, {time.monotonic() - start:.0f} s" if failure is None else failure
-        print(f"{'passed' if failure is None else 'FAILED':8} {name}: {words}", flush=True)
-        failed += failure is not None
+    waits = names.pop(STALL)
+    failed = [await report(name, sweep(cases)) for name, cases in names.items()]
+    mostly_waits, others = await asyncio.gather(report(STALL, sweep(waits)), everywhere())
+    failed += [mostly_waits, *others]
     try:
         await provider.stop()
         print(f"passed   each of {len(provider.answered)} tasks that were tried again ran once")
+        failed.append(False)
     except Problem as problem:
         print(f"FAILED   {problem}")
-        failed += 1
-    print(f"{len(names) + 1 - failed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
+        failed.append(True)
+    print(f"{failed.count(False)} passed, {failed.count(True)} failed, 0 skipped")
+    return 1 if any(failed) else 0
 
 
 if __name__ == "__main__":
