@@ -1,6 +1,6 @@
 // The machine's network interfaces, by getifaddrs, which Linux and macOS both have.
 
-#include "network/tcp.hpp"
+#include "network/interfaces.hpp"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -35,7 +35,7 @@ InterfaceAddress read_address(int family, const ifaddrs& entry, Raw SocketAddres
 
 }  // namespace
 
-std::vector<Interface> TcpTransport::interfaces() {
+std::vector<Interface> machine_interfaces() {
   std::vector<Interface> found;
   ifaddrs* list = nullptr;
   if (getifaddrs(&list) != 0) return found;

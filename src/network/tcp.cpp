@@ -1,5 +1,6 @@
 #include "network/tcp.hpp"
 
+#include "network/interfaces.hpp"
 #include "network/lookup.hpp"
 
 #include <net/if.h>
@@ -188,5 +189,7 @@ std::unique_ptr<Listener> TcpTransport::listen(const Multiaddr& address) {
     fail(Errc::invalid, "cannot listen on " + address.text() + ": " + error.code().message());
   }
 }
+
+std::vector<Interface> TcpTransport::interfaces() { return machine_interfaces(); }
 
 }  // namespace p2p

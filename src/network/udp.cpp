@@ -1,9 +1,11 @@
 #include "network/udp.hpp"
 
 #include "base/limits.hpp"
+#include "network/interfaces.hpp"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <algorithm>
 #include <array>
 #include <boost/asio/ip/multicast.hpp>
 #include <boost/asio/ip/udp.hpp>
@@ -43,7 +45,7 @@ asio::ip::address_v4 own_ip4(const Interface& interface) {
 class UdpSocket final : public DatagramSocket {
  public:
   UdpSocket(const Loop& loop, const Interface& interface, Multicast::Family family, bool in_group)
-      : socket_(loop), group_(group_of(family, interface.index)), link_scope_(interface.index), in_group_(in_group) {
+      : socket_(loop), group_(group_of(family, interface.index)), interface_(interface), in_group_(in_group) {
     const bool v4 = family == Multicast::Family::ip4;
     const udp protocol = v4 ? udp::v4() : udp::v6();
     socket_.open(protocol);
@@ -57,8 +59,8 @@ class UdpSocket final : public DatagramSocket {
       socket_.set_option(asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>(true));
 #endif
       hear_own_groups_only(v4);
-      tell_destinations(v4);
     }
+    tell_destinations(v4);
     socket_.bind({protocol, in_group ? mdns_port : std::uint16_t{0}});
     socket_.set_option(multicast::hops(mdns_hops));
     socket_.set_option(multicast::enable_loopback(true));
@@ -90,7 +92,7 @@ class UdpSocket final : public DatagramSocket {
     if (error) return;
     if (address.is_v6() && address.to_v6().is_link_local()) {
       asio::ip::address_v6 scoped = address.to_v6();
-      scoped.scope_id(link_scope_);
+      scoped.scope_id(interface_.index);
       address = scoped;
     }
     send(bytes, {address, port});
@@ -107,8 +109,8 @@ class UdpSocket final : public DatagramSocket {
     socket_.send_to(asio::buffer(bytes.data(), bytes.size()), to, 0, ignored);
   }
 
-  // Nothing when there is none, or an ICMP error of something sent before, or one that came by another interface: Linux gives who is in an
-  // IPv6 group on one of them what comes by any.
+  // Nothing when there is none, or an ICMP error of something sent before, or one that did not come from this link: Linux gives who is in
+  // an IPv6 group on one interface what comes by any, and what is sent to the host alone may come by any of either family.
   std::optional<Datagram> read() {
     Datagram datagram{Bytes(limits::mdns_packet), {}, 0, in_group_};
     sockaddr_storage from{};
@@ -124,12 +126,14 @@ class UdpSocket final : public DatagramSocket {
     const ssize_t count = recvmsg(socket_.native_handle(), &message, MSG_DONTWAIT);
     if (count < 0) return std::nullopt;
     datagram.bytes.resize(static_cast<std::size_t>(count));
+    unsigned by = interface_.index;
     for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
 #if defined(IP_PKTINFO)
       if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
         in_pktinfo info;
         std::memcpy(&info, CMSG_DATA(part), sizeof info);
         datagram.to_group = IN_MULTICAST(ntohl(info.ipi_addr.s_addr));
+        if (!datagram.to_group) by = static_cast<unsigned>(info.ipi_ifindex);
       }
 #endif
 #if defined(IPV6_PKTINFO)
@@ -137,7 +141,7 @@ class UdpSocket final : public DatagramSocket {
         in6_pktinfo info;
         std::memcpy(&info, CMSG_DATA(part), sizeof info);
         datagram.to_group = IN6_IS_ADDR_MULTICAST(&info.ipi6_addr);
-        if (datagram.to_group && info.ipi6_ifindex != link_scope_) return std::nullopt;
+        by = static_cast<unsigned>(info.ipi6_ifindex);
       }
 #endif
     }
@@ -152,7 +156,19 @@ class UdpSocket final : public DatagramSocket {
     }
     datagram.source_ip = ip.to_string();
     datagram.source_port = source.port();
+    if (by != interface_.index && (datagram.to_group || !is_near(datagram.source_ip, by))) return std::nullopt;
     return datagram;
+  }
+
+  // RFC 6762 section 11, of what came by another interface to this host alone. This host is near by whichever it hears itself. In IPv4, who
+  // has two interfaces in one subnet may be sent by either what is for the address of the other; in IPv6 an interface answers for its own
+  // addresses, and a link-local one means the link that it came by.
+  bool is_near(const std::string& source, unsigned by) const {
+    if (!on_link(interface_, source)) return false;
+    const std::vector<Interface> interfaces = machine_interfaces();
+    return std::any_of(interfaces.begin(), interfaces.end(), [&](const Interface& one) {
+      return one.index == by && (one.loopback || (group_.address().is_v4() && on_link(one, source)));
+    });
   }
 
   // Each datagram then says where it was sent to, and by which interface it came.
@@ -182,7 +198,7 @@ class UdpSocket final : public DatagramSocket {
 
   udp::socket socket_;
   const udp::endpoint group_;
-  const unsigned link_scope_;
+  const Interface interface_;
   const bool in_group_;
 };
 

@@ -4,9 +4,11 @@
 Usage: namespaces.py [P2P-AGENT]. Ends with 77 where there can be no namespaces. The last line is "N passed, N failed, N skipped".
 """
 
+import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -95,8 +97,15 @@ class Network:
     def cable(self, host, state):
         self.ip("switch", "link", "set", f"{host[:8]}-eth0", state)
 
-    def serve(self, executor="mock:delay=5000,pieces=10"):
-        provider = Process([PROGRAM, "serve", "--json", "--slots", "1", "--executor", executor], self.name("provider"))
+    def mac(self, host, interface):
+        return json.loads(self.ip(host, "-json", "link", "show", interface))[0]["address"]
+
+    def run(self, host, *command, said=None):
+        done = subprocess.run(["ip", "netns", "exec", self.name(host), *command], input=said, capture_output=True)
+        check(done.returncode == 0, f"{command[0]} ends with {done.returncode}: {done.stderr.decode(errors='replace')}")
+
+    def serve(self, executor="mock:delay=5000,pieces=10", *options, host="provider"):
+        provider = Process([PROGRAM, "serve", "--json", "--slots", "1", "--executor", executor, *options], self.name(host))
         provider.peer = provider.expect("listening", START_WAIT)["peer"]
         return provider
 
@@ -251,6 +260,72 @@ def requester_gone(network):
     return f"noticed after {noticed:.2f} s"
 
 
+def named(*labels):
+    """A DNS name."""
+    return b"".join(bytes([len(label)]) + label.encode() for label in labels) + b"\0"
+
+
+def announcement(peer, address):
+    """An mDNS response: the PTR of the service, and the TXT of the name in it."""
+    instance = named(peer[-32:].lower(), "_p2p", "_udp", "local")
+    text = f"dnsaddr={address}/p2p/{peer}".encode()
+    record = struct.Struct("!HHIH")  # type, class, TTL, length
+    packet = struct.pack("!6H", 0, 0x8400, 0, 1, 0, 1)
+    packet += named("_p2p", "_udp", "local") + record.pack(12, 1, 120, len(instance)) + instance
+    return packet + instance + record.pack(16, 0x8001, 120, len(text) + 1) + bytes([len(text)]) + text
+
+
+# By one interface, from one address to another; the packet is on standard input.
+SEND = """
+import socket, sys
+interface, source, to = sys.argv[1:]
+six = ":" in to
+sender = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+zone = (0, socket.if_nametoindex(interface)) if six else ()
+sender.bind((source, 5353, *zone))
+sender.sendto(sys.stdin.buffer.read(), (to, 5353, *zone))
+"""
+
+
+def unicast_mdns_from_another_link(network):
+    """What is sent to a host alone is believed by the socket of one of its interfaces only if it comes from that one's link (RFC 6762, section 11)."""
+    for host in ("provider", "requester", "stranger"):
+        network.run(host, "sh", "-c", "for each in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$each; done")
+    network.attach("requester", "eth1", "far", "10.78.0.22/24")
+    network.attach("requester", "eth2", "near", "10.77.0.22/24")
+    links = {("requester", "eth0"): "fe80::2", ("requester", "eth1"): "fe80::22", ("provider", "eth0"): "fe80::1", ("stranger", "eth0"): "fe80::9"}
+    for (host, interface), address in links.items():
+        network.ip(host, "address", "add", f"{address}/64", "dev", interface, "nodad")
+    # Who lies has an address of the other subnet, and knows a way to the host.
+    network.ip("stranger", "address", "add", "10.77.0.9/32", "dev", "eth0")
+    network.ip("stranger", "neighbour", "replace", "10.78.0.22", "lladdr", network.mac("requester", "eth1"), "dev", "eth0")
+
+    def say(host, source, to):
+        """Who is named from now on."""
+        peer = json.loads(subprocess.run([PROGRAM, "id", "--json"], check=True, capture_output=True).stdout)["peer"]
+        address = f"/ip{6 if ':' in source else 4}/{source}/tcp/4001"
+        network.run(host, sys.executable, "-c", SEND, "eth0", source, to, said=announcement(peer, address))
+        return peer
+
+    def listen(interface, address):
+        return network.serve("mock", "--interface", interface, "--listen", f"/ip4/{address}/tcp/0", host="requester")
+
+    with listen("eth1", "10.78.0.22") as listener:
+        listener.expect("peer_discovered", START_WAIT, peer=say("stranger", "fe80::9", "fe80::22"))  # so it gets there
+        listener.stop()
+    with listen("eth0", "10.77.0.2") as listener:
+        liars = [say("stranger", "fe80::9", "fe80::22"), say("stranger", "10.77.0.9", "10.78.0.22")]
+        honest = [say("provider", "fe80::1", "fe80::2"), say("provider", "10.77.0.1", "10.77.0.2")]
+        # By the other interface in the same subnet
+        network.ip("provider", "neighbour", "replace", "10.77.0.2", "lladdr", network.mac("requester", "eth2"), "dev", "eth0")
+        honest.append(say("provider", "10.77.0.1", "10.77.0.2"))
+        for peer in honest:
+            listener.expect("peer_discovered", START_WAIT, peer=peer)
+        believed = [peer for peer in liars if listener.all("peer_discovered", peer=peer)]
+        check(not believed, f"{len(believed)} of {len(liars)} are believed")
+        listener.stop()
+
+
 CASES = [
     cable_pulled_in_a_stream,
     cable_pulled_and_tried_again,
@@ -259,6 +334,7 @@ CASES = [
     second_subnet_joined,
     provider_stopped,
     requester_gone,
+    unicast_mdns_from_another_link,
 ]
 
 

@@ -10,11 +10,16 @@
 
 #include <gtest/gtest.h>
 #include <netdb.h>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/udp.hpp>
 #include <cstdlib>
 #include <list>
+#include <map>
 
 namespace p2p::test {
 namespace {
+
+namespace asio = boost::asio;
 
 class Sockets : public testing::Test {
  protected:
@@ -224,6 +229,15 @@ class Udp : public Sockets, public testing::WithParamInterface<Multicast::Family
     return environment.multicast.open_group(interface(name), GetParam());
   }
 
+  /// To a port of one of this host's addresses. Link-local ones are those of the interface.
+  static void say(const std::string& text, const std::string& from, const std::string& to, std::uint16_t port, const std::string& by) {
+    using asio::ip::udp;
+    const auto address = [&by](const std::string& ip) { return asio::ip::make_address(ip.starts_with("fe80") ? ip + "%" + by : ip); };
+    asio::io_context context;
+    udp::socket socket(context, udp::endpoint(address(from), 0));
+    socket.send_to(asio::buffer(text), udp::endpoint(address(to), port));
+  }
+
   static bool ip4() { return GetParam() == Multicast::Family::ip4; }
 };
 
@@ -257,6 +271,31 @@ TEST_P(Udp, IsAnsweredOnAPortOfItsOwn) {
     const Datagram answer = co_await asking->receive();
     EXPECT_EQ(as_text(answer.bytes), "I am");
     EXPECT_EQ(answer.source_port, 5353);
+  });
+}
+
+TEST_P(Udp, HearsWhoSaysSomethingToItAloneOnItsLinkOrItsHost) {
+  ASSERT_EQ(std::system("ip address add fe80::2/64 dev here-peer nodad && ip address add fe80::2/64 dev there-peer nodad"), 0);
+  run([&]() -> Awaitable<void> {
+    const std::unique_ptr<DatagramSocket> group = open_group("here");
+    const std::unique_ptr<DatagramSocket> asking = environment.multicast.open_ephemeral(interface("here"), GetParam());
+    asking->send_to_group(as_bytes("who is there?"));
+    const std::uint16_t port = (co_await group->receive()).source_port;
+    const std::map<std::uint16_t, DatagramSocket*> sockets{{5353, group.get()}, {port, asking.get()}};
+    for (const auto& [to, socket] : sockets) {
+      for (int i = 0; i < 2; ++i) {  // by the second time it is known who lives where
+        if (ip4()) {
+          say("elsewhere", "10.77.4.1", "10.77.4.1", to, "there");
+          say("near", "10.77.3.1", "127.0.0.1", to, "lo");
+        } else {
+          say("elsewhere", "fe80::2", "fe80::1", to, "there-peer");
+          say("near", "fe80::2", "fe80::1", to, "here-peer");
+        }
+        const Datagram heard = co_await socket->receive();
+        EXPECT_EQ(as_text(heard.bytes), "near");
+        EXPECT_FALSE(heard.to_group);
+      }
+    }
   });
 }
 
