@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -32,7 +33,20 @@ boost::system::error_code error_of(int code) {
   }
 }
 
-std::atomic<std::size_t> under_way = 0;  // of this process, whoever waits for them or does not any more
+// One of the look-ups under way in this process, whether anybody still waits for it or not.
+class UnderWay {
+ public:
+  UnderWay() : number_(++all_) {}
+  ~UnderWay() { --all_; }
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+
+  bool is_one_too_many() const noexcept { return number_ > limits::look_ups; }
+
+ private:
+  static inline std::atomic<std::size_t> all_ = 0;
+  const std::size_t number_;
+};
 
 struct Found {
   boost::system::error_code error;
@@ -83,26 +97,25 @@ Lookup::~Lookup() { cancel(); }
 
 Awaitable<std::vector<tcp::endpoint>> Lookup::resolve(std::string host, std::uint16_t port) {
   const std::shared_ptr<Course> course = course_;
-  const auto work = [wanted = wanted_, host = std::move(host), port] {
-    Found found = look_up(host, port);
-    --under_way;
-    const std::lock_guard lock(wanted->mutex);
-    if (!wanted->course) return;
-    asio::post(wanted->course->loop, [course = wanted->course, found = std::move(found)]() mutable {
-      if (std::exchange(course->ended, true)) return;
-      course->found = std::move(found);
-      course->done.notify();
-    });
-  };
   if (!course->ended) {
-    if (++under_way > limits::look_ups) {
-      --under_way;
+    auto under_way = std::make_unique<UnderWay>();
+    if (under_way->is_one_too_many()) {
       throw boost::system::system_error(asio::error::host_not_found_try_again, "too many names are looked up");
     }
+    auto work = [under_way = std::move(under_way), wanted = wanted_, host = std::move(host), port]() mutable {
+      Found found = look_up(host, port);
+      under_way.reset();  // before anybody learns of it, who may look for the next name
+      const std::lock_guard lock(wanted->mutex);
+      if (!wanted->course) return;
+      asio::post(wanted->course->loop, [course = wanted->course, found = std::move(found)]() mutable {
+        if (std::exchange(course->ended, true)) return;
+        course->found = std::move(found);
+        course->done.notify();
+      });
+    };
     try {
-      std::thread(work).detach();
+      std::thread(std::move(work)).detach();
     } catch (const std::system_error& error) {
-      --under_way;
       throw boost::system::system_error(error.code().value(), boost::system::system_category());
     }
   }
