@@ -170,7 +170,11 @@ class Provider:
 
     async def stop(self):
         self.child.terminate()
-        await asyncio.wait_for(self.reader, 10)
+        try:
+            await asyncio.wait_for(self.reader, 20)
+        except asyncio.TimeoutError:
+            self.child.kill()
+            raise Problem("the provider does not end") from None
         check(await self.child.wait() == 0, "the provider did not end well")
         for task in self.answered:
             check(self.ends.get(task) == ["completed"], f"tried again, {task} ran as {self.ends.get(task)}")
@@ -296,20 +300,22 @@ async def cut_everywhere(muxer, linger, returns):
     child = await asyncio.create_subprocess_exec(CUTS, *options, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
     try:
         said, _ = await asyncio.wait_for(child.communicate(), 300)
-        await asyncio.gather(*(provider.stop() for provider in providers))
-        *courses, last = [json.loads(line) for line in said.splitlines()] or [{"failed": f"it ended with {child.returncode}"}]
-        check(child.returncode == 0, last.get("failed"))
+    except asyncio.TimeoutError:
+        child.kill()
+        said = b'{"failed": "it hangs"}'
+    ended = await asyncio.gather(*(provider.stop() for provider in providers), return_exceptions=True)
+    try:
+        *courses, last = [json.loads(line) for line in said.splitlines()] or [{}]
+        check("courses" in last, last.get("failed", f"it ended with {child.returncode}"))
         check(last["cut"] >= 0.9 * last["courses"], f"only {last['cut']} of {last['courses']} were cut")
-        for provider in providers:
+        for provider, problem in zip(providers, ended):
+            check(problem is None, problem)
             check(provider.left_out == 0, f"a provider left out {provider.left_out} events")
         by_task = {task: provider for provider in providers for task in provider.ends}
         for course in courses:
             task = course["task_id"]
             provider = by_task.get(task, providers[0])
             check_ends(course, provider.ends.get(task, []), provider.ran.get(task), linger, returns)
-    except asyncio.TimeoutError:
-        child.kill()
-        return "it hangs", 0
     except Problem as problem:
         return problem, 0
     return None, last["cut"]
