@@ -1,6 +1,7 @@
 #include "executors/worker.hpp"
 
 #include "executors/process.hpp"
+#include "executors/worker_line.hpp"
 
 #include <algorithm>
 #include <boost/json/serialize.hpp>
@@ -14,17 +15,6 @@ namespace {
 namespace json = boost::json;
 
 TaskError executor_failed(std::string message) { return {"executor_failed", std::move(message), {}}; }
-
-std::optional<std::string> optional_text(const json::object& line, std::string_view name) {
-  const json::value* const value = line.if_contains(name);
-  if (value == nullptr || !value->is_string()) return std::nullopt;
-  return std::string(value->get_string());
-}
-
-std::uint64_t count_of(const json::object& usage, std::string_view name) {
-  const json::value* const value = usage.if_contains(name);
-  return value == nullptr || !value->is_int64() || value->get_int64() < 0 ? 0 : static_cast<std::uint64_t>(value->get_int64());
-}
 
 }  // namespace
 
@@ -163,64 +153,46 @@ Awaitable<void> WorkerExecutor::Worker::live_once() {
 
 /// Returns at the end of the output, or with what is wrong with it.
 Awaitable<std::string> WorkerExecutor::Worker::converse(Process& process) {
-  std::string unread;
+  WorkerLines lines;
   Bytes buffer(limits::update_text);
   while (true) {
     const std::size_t count = co_await process.child.read_output(buffer);
     if (count == 0) co_return std::string();
-    const std::size_t seen = unread.size();
-    unread += as_text(ByteView(buffer).first(count));
-    std::size_t begin = 0;
-    for (std::size_t end = unread.find('\n', seen); end != std::string::npos; end = unread.find('\n', begin)) {
-      if (end - begin > limits::worker_line) break;
-      std::string problem = co_await hear(unread.substr(begin, end - begin));
+    lines.push(as_text(ByteView(buffer).first(count)));
+    while (true) {
+      Result<std::optional<std::string>> line = lines.next();
+      if (!line) co_return std::string("wrote ") + line.error().reason;
+      if (!*line) break;
+      std::string problem = co_await hear(**std::move(line));
       if (!problem.empty()) co_return problem;
-      begin = end + 1;
-    }
-    unread.erase(0, begin);
-    if (unread.size() > limits::worker_line) {
-      co_return "wrote a line of more than " + std::to_string(limits::worker_line) + " bytes";
     }
   }
 }
 
 /// Returns what is wrong with the line.
 Awaitable<std::string> WorkerExecutor::Worker::hear(std::string line) {
-  const Result<json::object> parsed = parse_json(as_bytes(line));
-  if (!parsed) co_return std::string("wrote a line that is not as it should be: ") + parsed.error().reason;
-  const json::value* const id = parsed->if_contains("id");
-  if (job_ == nullptr || id == nullptr || *id != json::value(job_->id)) co_return "wrote a line about a task that it does not have";
+  Result<WorkerLine> said = parse_worker_line(line);
+  if (!said) co_return std::string("wrote a line that is not as it should be: ") + said.error().reason;
+  if (job_ == nullptr || said->id != job_->id) co_return "wrote a line about a task that it does not have";
   Job& job = *job_;
   if (process_->unwritten.size() > (job.cancelled ? 1 : 0)) co_return "answered a task that it had not read";
 
-  const std::optional<std::string> text = optional_text(*parsed, "text");
-  const std::optional<std::string> error = optional_text(*parsed, "error");
-  const json::value* const done = parsed->if_contains("done");
-  const bool is_done = done != nullptr && done->is_bool() && done->get_bool();
-  if (!text && !error && !is_done) co_return R"(wrote a line with neither "text" nor "done" nor "error")";
-  if (text && !text->empty() && !job.cancelled) {
+  if (said->text && !said->text->empty() && !job.cancelled) {
     try {
-      co_await job.run.write(*text);
+      co_await job.run.write(*said->text);
     } catch (...) {
       job.broken = std::current_exception();
     }
     if (job.broken) cancel(job);
   }
-  if (!error && !is_done) co_return std::string();
+  if (!said->end) co_return std::string();
 
   if (job.cancelled) {
     job.outcome.status = Status::cancelled;
-  } else if (error) {
-    job.outcome.status = Status::failed;
-    job.outcome.error = executor_failed(std::string(cut_text(*error, limits::error_line)));
   } else {
-    pause_ = limits::worker_pause;
-    if (const auto model = optional_text(*parsed, "model")) job.outcome.model = cut_text(*model, limits::model_name);
-    if (const auto reason = optional_text(*parsed, "finish_reason")) job.outcome.finish_reason = cut_text(*reason, limits::model_name);
-    const json::value* const usage = parsed->if_contains("usage");
-    if (usage != nullptr && usage->is_object()) {
-      job.outcome.usage = Usage{count_of(usage->get_object(), "prompt_tokens"), count_of(usage->get_object(), "completion_tokens")};
-    }
+    if (said->end->status == Status::completed) pause_ = limits::worker_pause;
+    if (!said->end->model) said->end->model = executor_.name_;
+    job.outcome = *std::move(said->end);
   }
   end_job();
   co_return std::string();
