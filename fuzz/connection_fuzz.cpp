@@ -10,6 +10,7 @@
 #include "network/protocol.hpp"
 #include "network/upgrade.hpp"
 #include "require.hpp"
+#include "script.hpp"
 #include "support/heap.hpp"
 #include "support/sim.hpp"
 
@@ -73,26 +74,6 @@ const Identity& theirs() {
   static const Identity identity(2);
   return identity;
 }
-
-class Script {
- public:
-  explicit Script(ByteView bytes) : rest_(bytes) {}
-  bool empty() const noexcept { return rest_.empty(); }
-  std::uint8_t byte() noexcept { return empty() ? std::uint8_t{0} : bytes(1)[0]; }
-  /// Small numbers as they are, large ones in steps.
-  std::uint32_t amount() noexcept {
-    const std::uint32_t low = byte();
-    return low < 240 ? low : (low - 239) << byte() % 25;
-  }
-  ByteView bytes(std::size_t count) noexcept {
-    const ByteView taken = rest_.first(std::min(count, rest_.size()));
-    rest_ = rest_.subspan(taken.size());
-    return taken;
-  }
-
- private:
-  ByteView rest_;
-};
 
 /// What our side writes behind the handshake is checked as a strict reader would.
 class Listening {
@@ -540,7 +521,7 @@ class Course {
   }
 
   // The input's first bytes say where and between whom it begins.
-  Script script_;
+  fuzz::Script script_;
   SimNetwork network_{std::uint64_t{1} + script_.byte()};
   const std::uint8_t how_ = script_.byte();
   const bool peer_dials_ = how_ % 2 == 0;

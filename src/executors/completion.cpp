@@ -100,7 +100,8 @@ std::string Completion::take(const http::ServerEvent& event) {
   if (!object) fail(Errc::malformed, "the server sent an event that is not JSON");
   begun_ = true;
   if (event.type == "error" || object->contains("error")) {
-    if (const auto reason = error_in(*object)) fail(Errc::closed, "the server failed: " + *reason);
+    if (const auto reason = error_in(*object))
+      fail(Errc::closed, "the server failed: " + std::string(cut_text(*reason, limits::text_shown)));
   }
   if (const auto model = text_in(*object, "model")) outcome.model = cut_text(*model, limits::model_name);
   if (const json::object* const usage = object_in(*object, "usage")) {

@@ -347,29 +347,33 @@ Outcome OpenAiExecutor::refusal(const Answer& answer) const {
 std::string OpenAiExecutor::reason_in(std::string_view body) const {
   const std::optional<json::object> object = openai::parse(std::string(body));
   std::string reason = object ? openai::error_in(*object).value_or("") : repair_utf8(body);
-  reason = without_key(std::move(reason));
+  reason = without_key(reason);
   reason = cut_text(reason, limits::text_shown);
   return reason.empty() ? "no reason given" : reason;
 }
 
 // Servers like to repeat a key that they refuse, or its beginning and end.
-std::string OpenAiExecutor::without_key(std::string text) const {
-  const std::string_view beginning = key_.view().substr(0, 6);
-  if (beginning.empty()) return text;
-  for (std::size_t at = text.find(beginning); at != std::string::npos; at = text.find(beginning, at + 5)) {
-    const std::size_t end = std::min(text.find_first_of(" \t\r\n\"',;", at), text.size());
-    text.replace(at, end - at, "[key]");
+std::string OpenAiExecutor::without_key(std::string_view text) const {
+  const std::string_view key = key_.view();
+  const std::string_view beginning = key.substr(0, 6);
+  if (beginning.empty()) return std::string(text);
+  std::string out;
+  for (std::size_t at = text.find(beginning); at != std::string_view::npos; at = text.find(beginning)) {
+    out.append(text.substr(0, at)).append("[key]");
+    text.remove_prefix(at);
+    const std::size_t known = text.starts_with(key) ? key.size() : beginning.size();  // a key may hold what ends one
+    text.remove_prefix(std::min(text.find_first_of(" \t\r\n\"',;", known), text.size()));
   }
-  return text;
+  return out.append(text);
 }
 
 std::string OpenAiExecutor::models_there() const {
   std::string list;
   for (const std::string& model : models_) {
-    if (list.size() + model.size() > limits::text_shown) return list + ", …";
+    if (list.size() + model.size() > limits::text_shown) return without_key(list) + ", …";
     list += (list.empty() ? "" : ", ") + model;
   }
-  return list.empty() ? "no models" : list;
+  return list.empty() ? "no models" : without_key(list);
 }
 
 void OpenAiExecutor::say(Logger::Level level, std::string what) {

@@ -44,7 +44,7 @@ class OpenAiExecutor final : public Executor {
   std::optional<std::string> model_for(const Task& task) const;
   Outcome refusal(const Answer& answer) const;
   std::string reason_in(std::string_view body) const;
-  std::string without_key(std::string text) const;
+  std::string without_key(std::string_view text) const;
   std::string models_there() const;
   void say(Logger::Level level, std::string what);
 

@@ -312,6 +312,9 @@ TEST_F(OpenAiTest, SaysWhatTheServerSaysInTheStream) {
   expect(outcome_of(streams({"event: error\ndata: {\"message\":\"overloaded\"}\n\n", done})), Status::failed, "executor_failed",
          "overloaded");
   expect(outcome_of(streams({"data: {\"error\":\"in one word\"}\n\n", done})), Status::failed, "executor_failed", "in one word");
+  const Outcome cut = outcome_of(streams({"data: {\"error\":\"" + std::string(limits::event_line / 2, 'x') + "\"}\n\n", done}));
+  expect(cut, Status::failed, "executor_failed", std::string(limits::text_shown, 'x'));
+  EXPECT_LT(cut.error->message.size(), limits::text_shown + 100);
 }
 
 TEST_F(OpenAiTest, FailsWhenTheAnswerIsNoStream) {
@@ -416,6 +419,14 @@ TEST_F(OpenAiTest, SaysThatTheKeyWasRefusedWithoutTellingIt) {
     EXPECT_EQ(server.calls.back().headers["authorization"], "Bearer sk-probably-secret-wxyz");
   }
   for (const std::string& line : bench.log) EXPECT_EQ(line.find("sk-"), std::string::npos) << line;
+}
+
+TEST_F(OpenAiTest, TellsNoKeyWithWhatEndsOne) {
+  // A key that was copied together with its quotation marks, say.
+  for (const std::string key : {"\"sk-abcdef\"", "'sk-abcdef'", "sk-ab,cdef", "sk-abcd,ef"}) {
+    const Outcome outcome = outcome_of(answers(401, "not " + key + " nor " + key), R"({"prompt":"Hi"})", key);
+    expect(outcome, Status::failed, "executor_failed", "not [key] nor [key]");
+  }
 }
 
 TEST_F(OpenAiTest, NamesTheModelsThereAreWhenOneIsNot) {
