@@ -113,6 +113,7 @@ inline constexpr std::size_t mdns_unfinished = 16;    // sources of a link whose
 inline constexpr seconds mdns_news{1};                // between two times that a peer is passed on as found
 inline constexpr std::size_t search_peers = 64;       // asked at once by a search; each may take as many descriptors as dial_addresses
 inline constexpr std::size_t search_peers_source = 16;  // of these, named by one source
+inline constexpr std::size_t search_peers_prefix = 48;  // of these, named from one IPv6 /64, where one host may be any number of sources
 inline constexpr std::size_t search_peers_first = 32;   // and so many more, each the only one of its source that is asked
 inline constexpr seconds search_answer{2};              // for whoever is found last to connect and say what it executes
 inline constexpr std::size_t search_waiting = 1024;     // that wait for their turn

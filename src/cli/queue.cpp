@@ -16,23 +16,22 @@ void Queue::add(const PeerId& peer) {
 }
 
 // Of those who name the peer, whoever has least of what is shared.
-std::string Queue::least_of(const PeerId& peer, Shares& shares) const {
-  std::vector<std::string> sources = sources_of_(peer);
-  if (sources.empty()) return {};
-  return *std::min_element(sources.begin(), sources.end(),
-                           [&](const std::string& a, const std::string& b) { return shares[a] < shares[b]; });
+Source Queue::least_of(const PeerId& peer, const Shares& shares) const {
+  const std::vector<Source> sources = sources_of_(peer);
+  if (sources.empty()) return Source({});
+  return *std::min_element(sources.begin(), sources.end(), [&](const Source& a, const Source& b) { return shares.of(a) < shares.of(b); });
 }
 
 // The last one of whoever has most.
 void Queue::make_room() {
   Shares shares;
   for (const PeerId& peer : waiting_) {
-    for (const std::string& source : sources_of_(peer)) ++shares[source];
+    for (const Source& source : sources_of_(peer)) shares.add(source);
   }
   auto last = waiting_.begin();
-  std::size_t most_of_all = 0;
+  Shares::Share most_of_all;
   for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
-    const std::size_t share = shares[least_of(*one, shares)];
+    const Shares::Share share = shares.of(least_of(*one, shares));
     if (share < most_of_all) continue;
     most_of_all = share;
     last = one;
@@ -44,12 +43,13 @@ void Queue::make_room() {
 
 std::optional<PeerId> Queue::next() {
   Shares shares;
-  for (const auto& [peer, source] : asking_) ++shares[source];
+  for (const auto& [peer, source] : asking_) shares.add(source);
   for (auto one = waiting_.begin(); one != waiting_.end(); ++one) {
-    std::string source = least_of(*one, shares);
-    const std::size_t share = shares[source];
-    const std::size_t places = limits::search_peers + (share == 0 ? limits::search_peers_first : 0);
-    if (asking_.size() >= places || share >= limits::search_peers_source) continue;
+    Source source = least_of(*one, shares);
+    const Shares::Share share = shares.of(source);
+    const std::size_t places = limits::search_peers + (share.of_scarce == 0 ? limits::search_peers_first : 0);
+    if (asking_.size() >= places) continue;
+    if (share.of_ip >= limits::search_peers_source || share.of_scarce >= limits::search_peers_prefix) continue;
     PeerId peer = *one;
     asking_.emplace(peer, std::move(source));
     found_again_.erase(peer);

@@ -3,6 +3,7 @@
 // for his own, and holds up nobody else's.
 
 #include "identity/identity.hpp"
+#include "network/shares.hpp"
 
 #include <cstddef>
 #include <functional>
@@ -17,9 +18,9 @@ namespace p2p::cli {
 
 class Queue {
  public:
-  using Sources = std::function<std::vector<std::string>(const PeerId&)>;
+  using Sources = std::function<std::vector<Source>(const PeerId&)>;
 
-  /// `sources_of` tells who names a peer, by their IP addresses, which may change. It counts for the one that has least.
+  /// `sources_of` tells who names a peer, which may change. It counts for the one that has least.
   explicit Queue(Sources sources_of) : sources_of_(std::move(sources_of)) {}
 
   /// A peer that was found. It gets a place once; and once more behind again(), if it was found again since it had the last one.
@@ -35,12 +36,11 @@ class Queue {
  private:
   void make_room();
 
-  using Shares = std::map<std::string, std::size_t>;
-  std::string least_of(const PeerId& peer, Shares& shares) const;
+  Source least_of(const PeerId& peer, const Shares& shares) const;
 
   const Sources sources_of_;
-  std::list<PeerId> waiting_;             // in the order in which they were found
-  std::map<PeerId, std::string> asking_;  // and who named them
+  std::list<PeerId> waiting_;        // in the order in which they were found
+  std::map<PeerId, Source> asking_;  // and who named them
   std::set<PeerId> known_;
   std::set<PeerId> found_again_;  // of these
 };

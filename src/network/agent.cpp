@@ -433,8 +433,8 @@ std::vector<Multiaddr> Agent::discovered_addresses(const PeerId& peer) const {
   return discovery_ ? discovery_->addresses_of(peer) : std::vector<Multiaddr>();
 }
 
-std::vector<std::string> Agent::discovered_by(const PeerId& peer) const {
-  return discovery_ ? discovery_->sources_of(peer) : std::vector<std::string>();
+std::vector<Source> Agent::discovered_by(const PeerId& peer) const {
+  return discovery_ ? discovery_->sources_of(peer) : std::vector<Source>();
 }
 
 std::string Agent::discovery_links() const { return discovery_ ? discovery_->links() : std::string(); }

@@ -9,6 +9,7 @@
 #include "network/discovery.hpp"
 #include "network/identify.hpp"
 #include "network/ping.hpp"
+#include "network/shares.hpp"
 #include "network/upgrade.hpp"
 
 #include <deque>
@@ -116,8 +117,8 @@ class Agent {
   Awaitable<PeerId> next_discovered(Time deadline);
   /// Addresses by which discovery knows a peer.
   std::vector<Multiaddr> discovered_addresses(const PeerId& peer) const;
-  /// The IP addresses from which they were told, its own host's among them if that did.
-  std::vector<std::string> discovered_by(const PeerId& peer) const;
+  /// Who told them, its own host among these if that did.
+  std::vector<Source> discovered_by(const PeerId& peer) const;
   /// Waits; throws closed as soon as the agent closes.
   Awaitable<void> pause_until(Time when);
   /// Which interfaces discovery listens on, for messages.

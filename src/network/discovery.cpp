@@ -74,12 +74,12 @@ struct Discovery::Link {
     std::size_t unlisted;  // of those packets
     Time due;
   };
-  std::map<std::string, Unfinished> unfinished;  // sources whose known answers go on
+  std::map<std::string, Unfinished> unfinished;  // IP addresses whose known answers go on: a list is one host's
   struct Budget {
     double tokens;
     Time at;
   };
-  std::map<std::string, Budget> sources;  // of unicast answers
+  std::map<std::string, Budget> sources;  // of unicast answers, by their scarce parts
 
   void close() {
     closed = true;
@@ -354,7 +354,7 @@ bool Discovery::may_answer(Link& link, const std::string& source) {
     std::erase_if(link.sources, [now](const auto& entry) { return now - entry.second.at > seconds(1); });
     if (link.sources.size() >= limits::mdns_unicast_sources) return false;
   }
-  auto& budget = link.sources.try_emplace(source, Link::Budget{most, now}).first->second;
+  auto& budget = link.sources.try_emplace(scarce_part(source), Link::Budget{most, now}).first->second;
   budget.tokens = std::min(most, budget.tokens + std::chrono::duration<double>(now - budget.at).count() * most);
   budget.at = now;
   if (budget.tokens < 1) return false;

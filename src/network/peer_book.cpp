@@ -35,19 +35,19 @@ void PeerBook::Name::refresh_behind(Time when, Random& random) {
 // Of a full list, what makes room for one more from `source`: what was not heard of for longest, among what the source says that says most.
 // Nothing that was verified, and nothing of a source that says less than this one.
 template <class List, class ToldOf>
-auto PeerBook::crowded_out(List& list, const std::string& source, ToldOf told_of) {
-  std::unordered_map<std::string_view, std::size_t> share;
-  ++share[source];
-  for (const auto& each : list) ++share[told_of(each).source];
+auto PeerBook::crowded_out(List& list, const Source& source, ToldOf told_of) {
+  Shares shares;
+  shares.add(source);
+  for (const auto& each : list) shares.add(told_of(each).source);
   auto out = list.end();
-  std::size_t most = share[source];
+  Shares::Share most = shares.of(source);
   for (auto at = list.begin(); at != list.end(); ++at) {
     const Told& told = told_of(*at);
-    const std::size_t of_source = share[told.source];
-    if (told.verified || of_source < most) continue;
-    if (out == list.end() || of_source > most || told.heard < told_of(*out).heard) {
+    const Shares::Share share = shares.of(told.source);
+    if (told.verified || share < most) continue;
+    if (out == list.end() || share > most || told.heard < told_of(*out).heard) {
       out = at;
-      most = of_source;
+      most = share;
     }
   }
   return out;
@@ -58,13 +58,12 @@ bool PeerBook::hand_over(Entry& entry) {
   const auto other =
       std::find_if(entry.heard.begin(), entry.heard.end(), [&](const Heard& one) { return one.told.source != entry.told.source; });
   if (other == entry.heard.end()) return false;
-  const std::string crowding = std::exchange(entry.told.source, other->told.source);
+  const Source crowding = std::exchange(entry.told.source, other->told.source);
   std::erase_if(entry.heard, [&](const Heard& one) { return one.told.source == crowding; });
   return true;
 }
 
-PeerBook::News PeerBook::hear(const mdns::Peer& peer, std::vector<Address> addresses, LinkNumber link, const std::string& source,
-                              Time now) {
+PeerBook::News PeerBook::hear(const mdns::Peer& peer, std::vector<Address> addresses, LinkNumber link, const Source& source, Time now) {
   News news;
   auto entry = peers_.find(peer.id);
   if (entry == peers_.end()) {
@@ -127,20 +126,20 @@ void PeerBook::hear_name(Entry& entry, const mdns::Peer& peer, LinkNumber link, 
   next_refresh_ = std::min(next_refresh_, name->refresh);
 }
 
-bool PeerBook::goodbye(const PeerId& peer, const std::string& source) {
+bool PeerBook::goodbye(const PeerId& peer, const std::string& ip) {
   const auto at = peers_.find(peer);
   if (at == peers_.end()) return false;
-  std::erase_if(at->second.heard, [&source](const Heard& one) { return one.told.source == source; });
+  std::erase_if(at->second.heard, [&ip](const Heard& one) { return one.told.source.ip == ip; });
   if (!at->second.heard.empty()) return false;
   erase(at);
   return true;
 }
 
-std::optional<PeerId> PeerBook::goodbye(const std::string& name, const std::string& source) {
+std::optional<PeerId> PeerBook::goodbye(const std::string& name, const std::string& ip) {
   const auto at = names_.find(name);
   if (at == names_.end()) return std::nullopt;
   const PeerId peer = at->second;
-  return goodbye(peer, source) ? std::optional(peer) : std::nullopt;
+  return goodbye(peer, ip) ? std::optional(peer) : std::nullopt;
 }
 
 void PeerBook::verified(const PeerId& peer, const Multiaddr& address) {
@@ -210,22 +209,25 @@ std::vector<PeerId> PeerBook::peers() const {
 std::vector<Multiaddr> PeerBook::addresses_of(const PeerId& peer) const {
   const auto at = peers_.find(peer);
   if (at == peers_.end()) return {};
-  std::multimap<std::pair<bool, std::size_t>, const Multiaddr*> ranked;
-  std::map<std::string_view, std::size_t> said;
-  for (const bool own_link : {true, false}) {
-    for (const Heard& one : at->second.heard) {
-      if (one.what.own_link == own_link) ranked.emplace(std::pair(!one.told.verified, said[one.told.source]++), &one.what.address);
-    }
+  std::vector<const Heard*> order;
+  for (const Heard& one : at->second.heard) order.push_back(&one);
+  std::stable_partition(order.begin(), order.end(), [](const Heard* one) { return one->what.own_link; });
+  for (const auto of_whom : {&Source::ip, &Source::scarce}) {  // each in turn, and then each /64
+    std::map<std::string_view, std::size_t> said;
+    std::multimap<std::size_t, const Heard*> in_turn;
+    for (const Heard* const one : order) in_turn.emplace(said[one->told.source.*of_whom]++, one);
+    std::transform(in_turn.begin(), in_turn.end(), order.begin(), [](const auto& entry) { return entry.second; });
   }
+  std::stable_partition(order.begin(), order.end(), [](const Heard* one) { return one->told.verified; });
   std::vector<Multiaddr> list;
-  for (const auto& [rank, address] : ranked) list.push_back(*address);
+  for (const Heard* const one : order) list.push_back(one->what.address);
   return list;
 }
 
-std::vector<std::string> PeerBook::sources_of(const PeerId& peer) const {
+std::vector<Source> PeerBook::sources_of(const PeerId& peer) const {
   const auto at = peers_.find(peer);
   if (at == peers_.end()) return {};
-  std::vector<std::string> sources;
+  std::vector<Source> sources;
   for (const Heard& one : at->second.heard) {
     if (one.what.of_source && std::find(sources.begin(), sources.end(), one.told.source) == sources.end())
       sources.push_back(one.told.source);

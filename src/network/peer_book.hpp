@@ -4,6 +4,7 @@
 
 #include "base/random.hpp"
 #include "base/time.hpp"
+#include "network/shares.hpp"
 #include "wire/mdns.hpp"
 
 #include <cstdint>
@@ -34,11 +35,11 @@ class PeerBook {
   explicit PeerBook(Random& random) : random_(random) {}
 
   /// `peer` said by `source` on `link`, with the addresses of its own that can be dialled, at least one.
-  News hear(const mdns::Peer& peer, std::vector<Address> addresses, LinkNumber link, const std::string& source, Time now);
+  News hear(const mdns::Peer& peer, std::vector<Address> addresses, LinkNumber link, const Source& source, Time now);
   /// Counts for what the same source has said, so that nobody says another one's. True if nothing is left: the peer is not known any more.
-  bool goodbye(const PeerId& peer, const std::string& source);
+  bool goodbye(const PeerId& peer, const std::string& ip);
   /// The same for the peer that announced itself under this name; it, if it is not known any more.
-  std::optional<PeerId> goodbye(const std::string& name, const std::string& source);
+  std::optional<PeerId> goodbye(const std::string& name, const std::string& ip);
   /// A connection was made by this address, which nobody displaces and no time is over for while it lasts, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address);
   void disconnected(const PeerId& peer);
@@ -50,12 +51,12 @@ class PeerBook {
 
   std::size_t size() const noexcept { return peers_.size(); }
   std::vector<PeerId> peers() const;
-  /// What was verified comes first; then whatever each source says, its second only behind everybody's first, and the own link's before
-  /// others. None if the peer is not known.
+  /// What was verified comes first; then whatever each source says, its second only behind everybody's first (everybody with one scarce
+  /// part is one, and in turn there), and the own link's before others. None if the peer is not known.
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const;
-  /// The IP addresses of who said so: each of them that said an address of its own, of which one is the peer's host if that spoke at all;
-  /// else whoever said it first. None if the peer is not known.
-  std::vector<std::string> sources_of(const PeerId& peer) const;
+  /// Who said so: each that said an address of its own, of which one is the peer's host if that spoke at all; else whoever said it first.
+  /// None if the peer is not known.
+  std::vector<Source> sources_of(const PeerId& peer) const;
 
   // Names, as questions and answers have them
 
@@ -72,7 +73,7 @@ class PeerBook {
  private:
   // Who said so first, and when it was said last.
   struct Told {
-    std::string source;
+    Source source;
     Time heard;
     bool verified = false;
   };
@@ -102,7 +103,7 @@ class PeerBook {
 
   static bool hand_over(Entry& entry);
   template <class List, class ToldOf>
-  static auto crowded_out(List& list, const std::string& source, ToldOf told_of);
+  static auto crowded_out(List& list, const Source& source, ToldOf told_of);
   void hear_name(Entry& entry, const mdns::Peer& peer, LinkNumber link, Time now);
   void forget_name(const std::string& name, const PeerId& peer);
   void erase(Entries::iterator at);

@@ -25,7 +25,7 @@ class Queues : public testing::Test {
     return count;
   }
 
-  std::map<PeerId, std::vector<std::string>> sources;
+  std::map<PeerId, std::vector<Source>> sources;
   Queue queue{[this](const PeerId& peer) { return sources[peer]; }};
 
  private:
@@ -83,7 +83,7 @@ TEST_F(Queues, HoldUpNobodyWhomAFlooderNamedFirst) {
   for (int i = 0; i < 200; ++i) named_by("flooder");
   const PeerId honest = named_by("flooder");
   EXPECT_EQ(ask_all(), limits::search_peers_source);
-  sources[honest].push_back("its own host");
+  sources[honest].push_back(Source("its own host"));
   EXPECT_EQ(queue.next(), honest);
 }
 
@@ -106,6 +106,35 @@ TEST_F(Queues, KeepSomeForSourcesThatHaveNone) {
   for (std::size_t i = 0; i < 2 * limits::search_peers_first; ++i) named_by(std::to_string(i));
   ask_all();
   EXPECT_EQ(queue.asking(), limits::search_peers + limits::search_peers_first);
+}
+
+TEST_F(Queues, LeavePlacesForOthersHoweverManyIp6AddressesAFlooderHas) {
+  std::vector<PeerId> stalling;
+  for (std::size_t i = 1; i <= 2 * limits::search_peers; ++i) stalling.push_back(named_by("fe80::" + std::to_string(i)));
+  EXPECT_EQ(ask_all(), limits::search_peers_prefix);
+  const PeerId honest = named_by("10.0.0.2");
+  EXPECT_EQ(queue.next(), honest);
+  const PeerId honest_too = stalling.back();
+  sources[honest_too].push_back(Source("10.0.0.3"));  // it is heard by both
+  EXPECT_EQ(queue.next(), honest_too);
+  EXPECT_EQ(queue.next(), std::nullopt);
+}
+
+TEST_F(Queues, HoldUpNobodyOfAnIp6LinkForWhoeverNamesManyFromOneAddress) {
+  for (std::size_t i = 0; i < 2 * limits::search_peers; ++i) named_by("fe80::66");
+  EXPECT_EQ(ask_all(), limits::search_peers_source);
+  const PeerId honest = named_by("fe80::2");
+  EXPECT_EQ(queue.next(), honest);
+}
+
+TEST_F(Queues, GiveEachOfAHundredOnAnIp6LinkAPlace) {
+  for (int i = 0; i < 100; ++i) named_by("fe80::" + std::to_string(i));
+  std::set<PeerId> asked;
+  while (const std::optional<PeerId> peer = queue.next()) {
+    asked.insert(*peer);
+    if (queue.asking() == limits::search_peers_prefix) queue.done(*peer);
+  }
+  EXPECT_EQ(asked.size(), 100U);
 }
 
 TEST_F(Queues, ThatAreFullLoseWhatTheLargestSourceNamedLast) {

@@ -733,6 +733,77 @@ TEST(Discovery, WhoFloodsItsPeersDisplacesNobodyElses) {
   });
 }
 
+/// Says it to the group from another address.
+void say_from(Link& link, const std::string& ip, const std::vector<Bytes>& packets) {
+  SimHost& host = link.network.add_host(ip);
+  const std::unique_ptr<DatagramSocket> socket = host.open_group(host.interfaces().front(), Multicast::Family::ip6);
+  for (const Bytes& packet : packets) socket->send_to_group(packet);
+}
+
+TEST(Discovery, WhoHasManyIp6AddressesIsOneSource) {
+  Link link;
+  Agent& finder = link.add(looking()).agent;
+  std::vector<Agent*> honest;
+  for (int i = 0; i < 3; ++i) honest.push_back(&link.add().agent);
+  link.run_at_rest([&]() -> Awaitable<void> {
+    const auto announce = [&](std::size_t i, const PeerId& peer) {
+      const std::vector<Multiaddr> addresses{link.bystander.address(static_cast<std::uint16_t>(i))};
+      say_from(link, "fe80::" + std::to_string(i),
+               mdns::encode_response({mdns::random_name(link.network.random()), peer, addresses, limits::mdns_ttl}));
+    };
+    // As many as there are places for addresses of a peer, and for peers.
+    for (std::size_t i = 1; i <= limits::mdns_addresses + 10; ++i) announce(i, honest[0]->id());
+    for (std::size_t i = 100; i < 100 + limits::mdns_peers; ++i) {
+      announce(i, link.bystander.somebody());
+      co_await pause(link.network, milliseconds(1));
+    }
+    for (const Agent* const each : honest) {
+      const std::vector<Multiaddr> addresses = finder.discovered_addresses(each->id());
+      const auto real = std::find(addresses.begin(), addresses.end(), each->addresses().at(0).without_peer_id());
+      EXPECT_NE(real, addresses.end());
+      EXPECT_LE(real - addresses.begin(), 1);
+    }
+  });
+}
+
+TEST(Discovery, AnswersWhoHasManyIp6AddressesByUnicastNoMoreThanOneSource) {
+  Link link;
+  link.add();
+  link.run_at_rest([&]() -> Awaitable<void> {
+    const std::uint64_t sent = link.network.datagrams;
+    constexpr std::size_t asked = 100;
+    std::vector<std::unique_ptr<DatagramSocket>> sockets;
+    for (std::size_t i = 1; i <= limits::mdns_unicast_sources; ++i) {
+      SimHost& host = link.network.add_host("fe80::" + std::to_string(i));
+      sockets.push_back(host.open_ephemeral(host.interfaces().front(), Multicast::Family::ip6));
+    }
+    for (std::size_t i = 0; i < asked; ++i) sockets[i % sockets.size()]->send_to_group(mdns::encode_one_shot_query(1));
+    co_await pause(link.network, milliseconds(10));
+    EXPECT_EQ(link.network.datagrams - sent - asked, limits::mdns_unicast_rate);
+    co_await pause(link.network, latest_answer);
+    EXPECT_EQ(link.bystander.multicast.size(), 1U) << "which all hear";
+  });
+}
+
+TEST(Discovery, AHundredOnAnIp6LinkAreFoundAtOnce) {
+  Link link(1, "fe80::1");
+  AgentOptions options = listening();
+  options.listen = {Multiaddr::tcp("::", 0).value()};
+  constexpr std::size_t count = 100;
+  for (std::size_t i = 0; i < count; ++i) link.add(options, {}, "fe80::a:" + std::to_string(i));
+  std::set<PeerId> found;
+  AgentEvents events;
+  events.discovered = [&](const PeerId& peer, const std::vector<Multiaddr>&) { found.insert(peer); };
+  SimAgent finder(link.network, looking(), events, "fe80::2");
+  link.run_at_rest([&]() -> Awaitable<void> {
+    finder.agent.start();
+    co_await pause(link.network, milliseconds(250));
+    EXPECT_EQ(found.size(), count);
+    for (const PeerId& peer : found) co_await finder.agent.connect(peer);
+    co_await finder.agent.stop();
+  });
+}
+
 TEST(Discovery, AFloodOfListsMakesNoFlood) {
   Link link;
   for (int i = 0; i < 10; ++i) link.add();

@@ -25,6 +25,12 @@ class PeerBookTest : public testing::Test {
     now_ += seconds(1);
     return book_.hear({peer, name, {address(port)}, limits::mdns_ttl}, {{address(port), true, false}}, link, source, now_);
   }
+  std::set<std::string> told_by(const PeerId& peer) const {
+    std::set<std::string> ips;
+    for (const Source& source : book_.sources_of(peer)) ips.insert(source.ip);
+    return ips;
+  }
+  static std::string ip6(std::size_t host) { return "fe80::" + std::to_string(host + 1); }
 
   SeededRandom random_;
   PeerBook book_{random_};
@@ -53,23 +59,22 @@ TEST_F(PeerBookTest, KnowsAPeersOwnHostWhoeverElseNamesIt) {
   };
   for (const bool flooder_first : {true, false}) {
     const PeerId peer = somebody();
-    EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>());
+    EXPECT_TRUE(told_by(peer).empty());
     say(peer, flooder_first ? flooder : host);
     say(peer, flooder_first ? host : flooder);
-    const std::vector<std::string> sources = book_.sources_of(peer);
-    EXPECT_EQ(std::set<std::string>(sources.begin(), sources.end()), (std::set<std::string>{host, flooder}));
+    EXPECT_EQ(told_by(peer), (std::set<std::string>{host, flooder}));
   }
   // What was said by another first counts for the host as soon as that says it too.
   const PeerId peer = somebody();
   EXPECT_TRUE(hear(peer, name(), 1, flooder).addresses);
   EXPECT_FALSE(hear(peer, name(), 1, flooder).addresses);
-  EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{flooder});
+  EXPECT_EQ(told_by(peer), std::set<std::string>{flooder});
   const auto itself = [&] {
     return book_.hear({peer, name(), {address(1)}, limits::mdns_ttl}, {{address(1), true, true}}, link, host, now_).addresses;
   };
   EXPECT_TRUE(itself());  // so that whoever left it out for others of the flooder's hears of it
   EXPECT_FALSE(itself());
-  EXPECT_EQ(book_.sources_of(peer), std::vector<std::string>{host});
+  EXPECT_EQ(told_by(peer), std::set<std::string>{host});
 }
 
 TEST_F(PeerBookTest, IsNotToldByAStrangerThatAPeerIsGone) {
@@ -126,6 +131,38 @@ TEST_F(PeerBookTest, IsNotToldToForgetAPeerByWhomeverNamedItFirst) {
   while (book_.size() < limits::mdns_peers) hear(somebody(), name(), 3, "192.168.0.66");
   for (int i = 0; i < 3; ++i) EXPECT_NE(hear(somebody(), name(), 4, "192.168.0.66").displaced, honest);
   EXPECT_EQ(book_.addresses_of(honest), std::vector{address(2)});
+}
+
+TEST_F(PeerBookTest, TakesThePlaceOfNewcomersFromWhoeverHasManyIp6Addresses) {
+  const PeerId honest = somebody();
+  hear(honest, name(), 1, "192.168.0.2");
+  const PeerId on_both = somebody();
+  hear(on_both, name(), 1, ip6(0));  // where its host is heard first
+  hear(on_both, name(), 2, "192.168.0.3");
+  for (std::size_t i = 1; i < 2 * limits::mdns_peers; ++i) hear(somebody(), name(), 3, ip6(i));
+  EXPECT_EQ(book_.size(), limits::mdns_peers);
+  EXPECT_EQ(book_.addresses_of(honest), std::vector{address(1)});
+  EXPECT_EQ(book_.addresses_of(on_both), std::vector{address(2)});
+}
+
+TEST_F(PeerBookTest, LeavesThePlacesOfAnIp6LinkToThoseOnItWhoSayLess) {
+  const PeerId honest = somebody();
+  hear(honest, name(), 1, ip6(0));
+  for (std::size_t i = 0; i < 2 * limits::mdns_peers; ++i) hear(somebody(), name(), 2, ip6(65));
+  EXPECT_EQ(book_.addresses_of(honest), std::vector{address(1)});
+}
+
+TEST_F(PeerBookTest, GivesThoseWhoShareAnIp6PrefixOneTurn) {
+  for (const bool honest_on_ip6 : {false, true}) {
+    const PeerId peer = somebody();
+    // Of as many addresses as one host likes, or of one if those who are honest share its prefix.
+    for (std::uint16_t i = 0; i < limits::mdns_addresses; ++i)
+      hear(peer, name(), static_cast<std::uint16_t>(100 + i), ip6(honest_on_ip6 ? 65 : i));
+    hear(peer, name(), 1, honest_on_ip6 ? ip6(0) : "192.168.0.2");
+    const std::vector<Multiaddr> addresses = book_.addresses_of(peer);
+    ASSERT_EQ(addresses.size(), limits::mdns_addresses);
+    EXPECT_EQ(addresses[1], address(1));
+  }
 }
 
 TEST_F(PeerBookTest, GivesNoPlaceOfOthersToASourceWhoseOwnAreAllVerified) {
