@@ -61,6 +61,8 @@ inline constexpr std::size_t connections = 256;  // inbound and outbound, in all
 inline constexpr std::size_t connections_address = 128;  // inbound, from one address, unless told otherwise: leaves places for others
 inline constexpr seconds dial{5};                        // TCP connect to one address
 inline constexpr std::size_t dial_addresses = 8;         // addresses of one peer that are tried; of one that discovery found, at once
+inline constexpr int hearsay_burst = 16;                 // dials at once to one host, of addresses that only others named
+inline constexpr milliseconds hearsay_pace{100};         // and then from one to the next
 inline constexpr seconds alive_in_use{1};                // of silence, then a peer that has streams open is pinged
 inline constexpr seconds alive_idle{15};                 // the same for one that has none
 inline constexpr seconds alive_answer{4};                // of silence behind such a ping, then the peer is gone

@@ -356,7 +356,10 @@ Awaitable<const Connection*> Agent::connect(PeerId peer, Time deadline) {
   std::exception_ptr failure;
   try {
     const Dialer::Known known = [this, peer] { return discovered_addresses(peer); };
-    Upgraded upgraded = co_await dialer_.dial_discovered(peer, known, deadline);
+    const Dialer::SaidByHost said_by_host = [this, peer](const Multiaddr& address) {
+      return discovery_ && discovery_->said_by_host(peer, address);
+    };
+    Upgraded upgraded = co_await dialer_.dial_discovered(peer, known, said_by_host, deadline);
     co_return dialled(std::move(upgraded));
   } catch (const boost::system::system_error&) {
     failure = std::current_exception();

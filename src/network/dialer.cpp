@@ -19,6 +19,7 @@ struct Dialer::Race {
   Known known;           // addresses, at present
   std::size_t most = 0;  // of them that are tried
   bool discovered = false;
+  SaidByHost said_by_host;  // of those
   std::vector<Multiaddr> tried;
   std::list<ByteStream*> channels;  // of the attempts under way
   std::list<Alarm*> waiting;        // of those whose turn has not come
@@ -71,12 +72,13 @@ Awaitable<Upgraded> Dialer::dial(std::vector<Multiaddr> addresses, std::optional
   co_return co_await run(race, deadline);
 }
 
-Awaitable<Upgraded> Dialer::dial_discovered(PeerId peer, Known known, Time deadline) {
+Awaitable<Upgraded> Dialer::dial_discovered(PeerId peer, Known known, SaidByHost said_by_host, Time deadline) {
   Race race(environment_);
   race.expected = std::move(peer);
   race.known = std::move(known);
   race.most = limits::mdns_addresses;
   race.discovered = true;
+  race.said_by_host = std::move(said_by_host);
   co_return co_await run(race, deadline);
 }
 
@@ -113,17 +115,21 @@ Awaitable<Upgraded> Dialer::run(Race& race, Time deadline) {
   co_return *std::move(race.winner);
 }
 
-Awaitable<void> Dialer::take_turn(Race& race, const Multiaddr& address) {
+Awaitable<void> Dialer::take_turn(Race& race, const Multiaddr& address, const PeerId& peer) {
   Alarm free(environment_.clock, environment_.loop);
   const auto waiting = race.waiting.insert(race.waiting.end(), &free);
   bool taken = false;
-  while (!race.over && !taken) {
-    taken = turns_.take(address, free);
-    if (!taken) co_await free.wait();
+  bool in_vain = false;
+  while (!race.over && !taken && !in_vain) {
+    const Time now = environment_.clock.now();
+    in_vain = turns_.in_vain(address, peer, now);
+    taken = !in_vain && turns_.take(address, !race.said_by_host(address), now, free);
+    if (!taken && !in_vain) co_await free.wait();
   }
   race.waiting.erase(waiting);
   if (taken) co_return;
   turns_.stop_waiting(address, free);
+  if (in_vain) fail(Errc::unreachable, address.text() + " was dialled a moment ago for another peer, and this one was not there");
   fail(Errc::closed, address.text() + " was being dialled already");
 }
 
@@ -138,11 +144,7 @@ Awaitable<void> Dialer::attempt(Race& race, Multiaddr address) {
       expected = named;
     }
     if (race.discovered) {
-      co_await take_turn(race, address);
-      if (turns_.in_vain(address, *expected, environment_.clock.now())) {
-        turns_.give_back(address);
-        fail(Errc::unreachable, address.text() + " was dialled a moment ago for another peer, and this one was not there");
-      }
+      co_await take_turn(race, address, *expected);
       has_turn = true;
     }
     std::unique_ptr<ByteStream> channel = environment_.transport.dial(address);

@@ -43,6 +43,7 @@ class Discovery {
   std::vector<Multiaddr> addresses_of(const PeerId& peer) const { return book_.addresses_of(peer); }
   /// See PeerBook.
   std::vector<Source> sources_of(const PeerId& peer) const { return book_.sources_of(peer); }
+  bool said_by_host(const PeerId& peer, const Multiaddr& address) const { return book_.said_by_host(peer, address); }
   /// A connection to the peer was made by this address, which nobody displaces while it lasts, and which is dialled first.
   void verified(const PeerId& peer, const Multiaddr& address) { book_.verified(peer, address); }
   /// There is no connection to the peer any more, which says nothing about whether it is there.

@@ -236,6 +236,13 @@ std::vector<Source> PeerBook::sources_of(const PeerId& peer) const {
   return sources;
 }
 
+bool PeerBook::said_by_host(const PeerId& peer, const Multiaddr& address) const {
+  const auto at = peers_.find(peer);
+  if (at == peers_.end()) return false;
+  return std::any_of(at->second.heard.begin(), at->second.heard.end(),
+                     [&](const Heard& one) { return one.what.of_source && one.what.address == address; });
+}
+
 void PeerBook::add_known_answers(std::vector<mdns::KnownAnswer>& answers, LinkNumber link, Time now) const {
   for (const auto& [id, entry] : peers_) {
     for (const Name& name : entry.names) {

@@ -57,6 +57,8 @@ class PeerBook {
   /// Who said so: each that said an address of its own, of which one is the peer's host if that spoke at all; else whoever said it first.
   /// None if the peer is not known.
   std::vector<Source> sources_of(const PeerId& peer) const;
+  /// Whether the host that this address of the peer belongs to has said so itself.
+  bool said_by_host(const PeerId& peer, const Multiaddr& address) const;
 
   // Names, as questions and answers have them
 

@@ -996,6 +996,54 @@ TEST(Discovery, AnAddressThatIsNamedForManyIsDialledOnceASecond) {
   });
 }
 
+/// Names all of these ports of a host for each of these peers, a moment before it returns.
+Awaitable<void> name_ports_of(Link& link, const std::string& ip, const std::vector<PeerId>& peers) {
+  std::uint16_t port = 1;
+  for (const PeerId& peer : peers) {
+    for (std::size_t i = 0; i < limits::mdns_addresses; ++i) link.bystander.announce(peer, {Multiaddr::tcp(ip, port++).value()});
+  }
+  co_await pause(link.network, milliseconds(1));
+}
+
+TEST(Discovery, AHostThatOthersNameIsDialledAtAPace) {
+  Link link;
+  SimAgent& finder = link.add(looking());
+  AgentOptions options = listening();
+  options.listen = {Multiaddr::tcp("0.0.0.0", 4001).value()};
+  SimAgent third(link.network, options);
+  std::vector<PeerId> made_up;
+  for (std::size_t i = 0; i < limits::search_peers_source; ++i) made_up.push_back(link.bystander.somebody());
+  TaskGroup dials(link.network.loop());
+  const auto dial = [&](PeerId peer, Time until) -> Awaitable<void> {
+    EXPECT_NE(co_await error_of(discard(finder.agent.connect(peer, until))), Errc());
+  };
+  link.run([&]() -> Awaitable<void> {
+    co_await name_ports_of(link, third.host.ip(), made_up);
+    const Time begun = link.now();
+    for (const PeerId& peer : made_up) dials.spawn(dial(peer, begun + seconds(2)));
+    co_await pause(link.network, seconds(1));
+    constexpr std::size_t most = limits::hearsay_burst + seconds(1) / limits::hearsay_pace;
+    EXPECT_LE(finder.host.dials.size(), most);
+    EXPECT_GE(finder.host.dials.size(), most - 1);
+
+    // Whoever is there and says so waits for none of these, though others have named it first.
+    const PeerId id = third.agent.id();
+    link.bystander.announce(id, {Multiaddr::tcp(third.host.ip(), 4001).value()});
+    co_await pause(link.network, milliseconds(1));
+    std::optional<Time> connected;
+    const auto connect = [&]() -> Awaitable<void> {
+      co_await finder.agent.connect(id);
+      connected = link.now();
+    };
+    dials.spawn(connect());
+    third.agent.start();
+    const Time started = link.now();
+    co_await dials.join();
+    EXPECT_LE(connected.value() - started, limits::hearsay_pace + milliseconds(10));
+    co_await third.agent.stop();
+  });
+}
+
 TEST(Discovery, WhoeverWaitsForADialOfAnothersIsStillOverInTime) {
   Link link;
   Agent& finder = link.add(looking()).agent;
