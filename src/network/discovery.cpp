@@ -62,6 +62,7 @@ struct Discovery::Link {
   std::vector<Bytes> echoes;
   std::set<std::string> wanted;  // instances that somebody knows and this agent doesn't
   Time wanted_due = Time::max();
+  Time wanted_asked{};  // the last time
 
   // Answering
   Alarm answer_due;
@@ -223,7 +224,10 @@ void Discovery::ask(Link& link) {
 
 void Discovery::ask_for_wanted(Link& link) {
   const std::vector<std::string> names(link.wanted.begin(), link.wanted.end());
-  if (!names.empty() && link.group) link.group->send_to_group(mdns::encode_instance_query(names));
+  if (!names.empty() && link.group) {
+    link.group->send_to_group(mdns::encode_instance_query(names));
+    link.wanted_asked = environment_.clock.now();
+  }
   link.wanted.clear();
   link.wanted_due = Time::max();
 }
@@ -288,10 +292,12 @@ std::vector<mdns::KnownAnswer> Discovery::known_answers(const Link& link) const 
   return answers;
 }
 
+// What the group did not hear is neither a question in this agent's place, nor a list that tells who is known on the link.
 void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Packet& query) {
+  if (!datagram.to_group) return;
   for (const std::string& name : query.asks_for) link.wanted.erase(name);
   const bool group_hears_answers = datagram.source_port == mdns_port || !query.wants_unicast;
-  if (query.asks_for_peers && datagram.to_group && group_hears_answers) {
+  if (query.asks_for_peers && group_hears_answers) {
     link.own_schedule = link.schedule;
     asked(link);
   }
@@ -302,7 +308,7 @@ void Discovery::on_question(Link& link, const Datagram& datagram, const mdns::Pa
     if (link.wanted.size() < limits::mdns_wanted) {
       link.wanted.insert(each.name);
       if (link.wanted_due == Time::max()) {
-        link.wanted_due = now + jitter();
+        link.wanted_due = std::max(now, link.wanted_asked + query_spacing) + jitter();
         asking_.notify();
       }
     } else if (link.own_schedule) {

@@ -816,7 +816,25 @@ TEST(Discovery, AFloodOfListsMakesNoFlood) {
       co_await pause(link.network, milliseconds(10));
     }
     EXPECT_LE(link.bystander.multicast.size(), link.agents.size() * 11);  // 10 s, at most one a second
-    EXPECT_LE(link.bystander.queries.size(), asked);                      // one of the ten asks for what is new to all
+    EXPECT_LE(link.bystander.queries.size(), link.agents.size() * 11);    // as many
+    EXPECT_GE(link.bystander.queries.size(), 10U);
+  });
+}
+
+TEST(Discovery, AListThatTheGroupDoesNotHearBringsNoQuestions) {
+  Link link;
+  for (int i = 0; i < 10; ++i) link.add();
+  link.run([&]() -> Awaitable<void> {
+    co_await pause(link.network, seconds(300));
+    link.bystander.clear();
+    for (int i = 0; i < 100; ++i) {
+      for (const auto& each : link.agents) {
+        const std::vector<mdns::KnownAnswer> known(1, {mdns::instance_name(mdns::random_name(link.network.random())), limits::mdns_ttl});
+        link.bystander.ask_alone(each->host.ip(), mdns::encode_query(known).at(0));
+      }
+      co_await pause(link.network, milliseconds(100));
+    }
+    EXPECT_LE(link.bystander.queries.size(), 1U);  // somebody's own question
   });
 }
 
