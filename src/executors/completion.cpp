@@ -3,8 +3,6 @@
 #include "executors/utf8.hpp"
 #include "task/message.hpp"
 
-#include <boost/json/parse.hpp>
-
 namespace p2p::openai {
 
 namespace json = boost::json;
@@ -44,13 +42,9 @@ void mend_surrogates(std::string& text) {
 
 std::optional<json::object> parse(std::string text) {
   mend_surrogates(text);
-  json::parse_options options;
-  options.max_depth = limits::json_depth;
-  options.allow_invalid_utf8 = true;
-  boost::system::error_code error;
-  json::value value = json::parse(text, error, {}, options);
-  if (error || !value.is_object()) return std::nullopt;
-  return std::move(value.get_object());
+  Result<json::object> object = parse_json(as_bytes(text), {}, JsonRules::lenient);
+  if (!object) return std::nullopt;
+  return *std::move(object);
 }
 
 const json::object* object_in(const json::object& object, std::string_view key) {

@@ -132,9 +132,10 @@ std::size_t memory_of(const json::value& value) {
   return bytes;
 }
 
-Result<json::object> parse_json(ByteView text, json::storage_ptr storage) {
+Result<json::object> parse_json(ByteView text, json::storage_ptr storage, JsonRules rules) {
   json::parse_options options;
   options.max_depth = limits::json_depth;
+  options.allow_invalid_utf8 = rules == JsonRules::lenient;
   json::basic_parser<Handler> parser(options);
   Handler& handler = parser.handler();
   handler.stack.reset(std::move(storage));
@@ -148,7 +149,7 @@ Result<json::object> parse_json(ByteView text, json::storage_ptr storage) {
   }
   if (!parser.done() || used != characters.size()) return Error{Errc::malformed, "not valid JSON: it does not end where it should"};
   json::value value = handler.stack.release();
-  if (keys_in(value) != handler.keys) return Error{Errc::malformed, "a key stands twice in one object"};
+  if (rules == JsonRules::protocol && keys_in(value) != handler.keys) return Error{Errc::malformed, "a key stands twice in one object"};
   if (!value.is_object()) return Error{Errc::malformed, "JSON, but not an object"};
   return std::move(value.get_object());
 }

@@ -43,8 +43,10 @@ Result<OpenedMessage> open_message(ByteView envelope);
 /// What stands in an envelope signed by `from`. Errors: malformed, unverified.
 Result<OpenedMessage> open_message(ByteView envelope, const Verifier& from);
 
-/// JSON under the protocol's rules, which are stricter than Boost.JSON's own, in memory of `storage`. Errors: malformed, with the reason.
-Result<boost::json::object> parse_json(ByteView text, boost::json::storage_ptr storage = {});
+/// `protocol`: stricter than Boost.JSON. `lenient`: of two equal keys the last counts, and text need not be UTF-8. The limits hold in both.
+enum class JsonRules { protocol, lenient };
+/// JSON under these rules, in memory of `storage`. Errors: malformed, with the reason.
+Result<boost::json::object> parse_json(ByteView text, boost::json::storage_ptr storage = {}, JsonRules rules = JsonRules::protocol);
 /// Bytes that `value` takes in memory, about.
 std::size_t memory_of(const boost::json::value& value);
 

@@ -304,6 +304,19 @@ TEST_F(OpenAiTest, FailsWithThePartialOutputWhenTheStreamBreaks) {
   EXPECT_EQ(output, "half");
 }
 
+// Names that have one hash, as anybody can choose them, are compared each with each.
+TEST_F(OpenAiTest, RefusesAnEventWithMoreNamesThanCanBeCompared) {
+  const auto event = [](std::size_t names) {
+    std::string text = R"(data: {"choices":[{"delta":{"content":"x"}}])";
+    for (std::size_t i = 0; i < names; ++i) text += ",\"" + std::to_string(i) + "\":0";
+    return text + "}\n\n";
+  };
+  EXPECT_EQ(outcome_of(streams({event(4000), done})).status, Status::completed);
+  EXPECT_EQ(output, "x");
+  expect(outcome_of(streams({event(100'000), done})), Status::failed, "executor_failed", "not JSON");
+  EXPECT_EQ(output, "");
+}
+
 TEST_F(OpenAiTest, SaysWhatTheServerSaysInTheStream) {
   const Outcome outcome = outcome_of(streams({delta("half"), "data: {\"error\":{\"code\":500,\"message\":\"out of memory\"}}\n\n", done}));
   expect(outcome, Status::failed, "executor_failed", "out of memory");

@@ -14,8 +14,8 @@ namespace json = boost::json;
 using namespace std::string_literals;
 
 /// Why a text is refused; empty for one that is read.
-std::string refusal(std::string_view text) {
-  const Result<json::object> object = parse_json(as_bytes(text));
+std::string refusal(std::string_view text, JsonRules rules = JsonRules::protocol) {
+  const Result<json::object> object = parse_json(as_bytes(text), {}, rules);
   if (object) return {};
   EXPECT_EQ(object.error().code, Errc::malformed) << text;
   return object.error().reason;
@@ -103,6 +103,8 @@ TEST(Json, HasObjectsOfNoMoreMembersThanCanBeCompared) {
   };
   EXPECT_EQ(refusal(object(4096)), "");
   EXPECT_EQ(refusal(object(4097)), "its objects have too many members");
+  EXPECT_EQ(refusal(object(4096), JsonRules::lenient), "");
+  EXPECT_EQ(refusal(object(4097), JsonRules::lenient), "its objects have too many members");
   EXPECT_EQ(refusal(object(1024, 1020)), "");  // a KiB each
   EXPECT_EQ(refusal(object(1025, 1020)), "its objects have too many members");
   const auto objects = [&](std::size_t count) {
@@ -147,6 +149,12 @@ TEST(Json, TakesKeysThatOnlyLookAlike) {
                                  R"({"a":{"a":{"a":1}}})", R"({"x":[{"a":1},{"a":2}],"a":3})", R"({"a":"a","b":"a"})"}) {
     EXPECT_EQ(refusal(text), "") << text;
   }
+}
+
+TEST(Json, MayHaveKeysTwiceAndBrokenTextWhereTheRulesAreLenient) {
+  const json::object object = parse_json(as_bytes("{\"a\":1,\"a\":\"\xff\"}"), {}, JsonRules::lenient).value();
+  EXPECT_EQ(object.size(), 1U);
+  EXPECT_EQ(object.at("a").as_string(), "\xff");
 }
 
 TEST(Json, IsUtf8) {
