@@ -187,5 +187,6 @@ inline constexpr std::size_t output_waiting = 1024 * 1024;  // bytes for a reade
 // Files
 inline constexpr std::size_t key_file = 4096;           // bytes
 inline constexpr std::size_t allow_file = 1024 * 1024;  // bytes
+inline constexpr std::size_t receipt_block = 4 * 1024;  // bytes of disk that a receipt is counted in, as file systems give it them
 
 }  // namespace p2p::limits

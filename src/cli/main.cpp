@@ -115,7 +115,7 @@ void add_options(CLI::App& command, ServeOptions& options) {
                std::chrono::milliseconds(1));
   add_size(command, "--max-input", options.max_input, "Size of a task (default: 4M, the most)");
   add_size(command, "--max-output", options.max_output, "Size of an output, 4M at most (default: 2M for commands)");
-  add_size(command, "--receipts-max", options.receipts_max, "Size of all receipts, 9M at least; when it is reached, tasks are refused")
+  add_size(command, "--receipts-max", options.receipts_max, "Disk for all receipts, 9M at least; when it is used up, tasks are refused")
       ->default_str("1G");
   command.add_option("--receipts", options.receipts, "Keep a receipt of every result but rejections in this directory")->type_name("DIR");
   command.add_option("--openai-key-file", options.openai_key_file, "The key for openai:URL (default: $OPENAI_API_KEY, over TLS alone)")

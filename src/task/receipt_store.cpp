@@ -48,12 +48,12 @@ void for_each_in(const std::string& directory, Call call) {
   if (error) refuse(directory, error.message());
 }
 
-/// Bytes of a receipt; of what is none, or gone meanwhile, 0.
-std::uint64_t size_of(const fs::directory_entry& entry) {
+/// Bytes of disk that a receipt takes; of what is none, or gone meanwhile, 0.
+std::uint64_t space_of(const fs::directory_entry& entry) {
   std::error_code gone;
   if (!is_own(entry.path().filename().string()) || !entry.is_regular_file(gone)) return 0;
   const std::uint64_t size = entry.file_size(gone);
-  return gone ? 0 : size;
+  return gone ? 0 : receipt_space(size);
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ ReceiptStore::ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_
     for_each_in(directory_, [this](const fs::directory_entry& entry) {
       std::error_code gone;
       if (is_own_temporary(entry.path().filename().string())) fs::remove(entry.path(), gone);
-      used_ += size_of(entry);
+      used_ += space_of(entry);
     });
     const DurableFile trial((fs::path(directory_) / ("00000000T000000.000Z-trial" + std::string(suffix))).string());
   } catch (...) {
@@ -91,7 +91,7 @@ Awaitable<bool> ReceiptStore::look_again(Time now) {
   const std::function<void()> look = [&] {
     try {
       std::uint64_t bytes = 0;
-      for_each_in(directory_, [&bytes](const fs::directory_entry& entry) { bytes += size_of(entry); });
+      for_each_in(directory_, [&bytes](const fs::directory_entry& entry) { bytes += space_of(entry); });
       found = bytes;
     } catch (const boost::system::system_error&) {  // keep() says it, to whom it matters
     }
@@ -116,10 +116,11 @@ std::string ReceiptStore::free_path(const ReceiptName& name) const {
 }
 
 Awaitable<void> ReceiptStore::keep(ReceiptName name, Bytes receipt) {
-  if (full(receipt.size())) fail(Errc::exhausted, "there is no room for another receipt in " + directory_ + ": move old ones away");
+  const std::uint64_t space = receipt_space(receipt.size());
+  if (full(space)) fail(Errc::exhausted, "there is no room for another receipt in " + directory_ + ": move old ones away");
   const std::string path = free_path(name);
   writing_.insert(path);
-  for (std::uint64_t* const each : {&used_, &unseen_, &in_work_}) *each += receipt.size();
+  for (std::uint64_t* const each : {&used_, &unseen_, &in_work_}) *each += space;
   const std::function<void()> work = [&] {
     try {
       write_durably(path, receipt);
@@ -135,10 +136,10 @@ Awaitable<void> ReceiptStore::keep(ReceiptName name, Bytes receipt) {
     failure = std::current_exception();
   }
   writing_.erase(path);
-  in_work_ -= receipt.size();
+  in_work_ -= space;
   if (!failure) co_return;
-  used_ -= receipt.size();
-  unseen_ -= receipt.size();
+  used_ -= space;
+  unseen_ -= space;
   std::rethrow_exception(failure);
 }
 

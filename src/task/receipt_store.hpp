@@ -21,8 +21,8 @@ class ReceiptKeeper {
  public:
   virtual ~ReceiptKeeper() = default;
 
-  /// Whether `bytes` more might not fit. A provider asks before it takes a task, with the most that the receipts of all that it has not
-  /// answered yet can take, the new one's included: receipt_size_limit() of each. What it then keeps always fits.
+  /// Whether `bytes` more of disk might not be there. A provider asks before it takes a task, with the most that the receipts of all that
+  /// it has not answered yet can take, the new one's included: receipt_size_limit() of each. What it then keeps always fits.
   virtual bool full(std::uint64_t bytes) const = 0;
   /// Finds out what room there is by now, since its owner may have made some; false when it did so less than limits::receipts_look ago.
   virtual Awaitable<bool> look_again(Time now) = 0;
@@ -30,14 +30,18 @@ class ReceiptKeeper {
   virtual Awaitable<void> keep(ReceiptName name, Bytes receipt) = 0;
 };
 
-/// Bytes of the receipt of a task whose envelope has `task_envelope` bytes, at most.
-constexpr std::uint64_t receipt_size_limit(std::size_t task_envelope) { return 4 + task_envelope + receipt_limit / 2; }
+/// Bytes of disk that a receipt of `size` bytes takes.
+constexpr std::uint64_t receipt_space(std::uint64_t size) {
+  return (size + limits::receipt_block - 1) / limits::receipt_block * limits::receipt_block;
+}
+/// Bytes of disk that the receipt of a task takes whose envelope has `task_envelope` bytes, at most.
+constexpr std::uint64_t receipt_size_limit(std::size_t task_envelope) { return receipt_space(4 + task_envelope + receipt_limit / 2); }
 
 /// One file a receipt, TIME-TASKID-REQUESTER.receipt, readable by its owner alone.
 class ReceiptStore final : public ReceiptKeeper {
  public:
   /// The directory is made if it is not there, and cleared of the temporary files of a store that crashed. What it holds counts towards
-  /// `max_bytes`. `pool` outlives the store. Throws invalid when the directory cannot be used, or is in use by another store.
+  /// `max_bytes` of disk. `pool` outlives the store. Throws invalid when the directory cannot be used, or is in use by another store.
   ReceiptStore(WorkerPool& pool, std::string directory, std::uint64_t max_bytes);
   ~ReceiptStore() override;
   ReceiptStore(const ReceiptStore&) = delete;

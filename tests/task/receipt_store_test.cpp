@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
 
 constexpr std::uint64_t plenty = 1'000'000'000;
+constexpr std::uint64_t block = limits::receipt_block;
 const PeerId alice = KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{1}).peer_id();
 const PeerId bob = KeyPair(std::array<std::uint8_t, KeyPair::seed_size>{2}).peer_id();
 const ReceiptName name{WallTime(std::chrono::milliseconds(1'768'645'800'123)), alice, "7f9c24e5-2b4a-4d6f-9a37-0c1d2e3f4a5b"};
@@ -85,7 +86,7 @@ TEST_F(Receipts, AreKeptAsTheyAreInAFileThatTheOwnerAloneReads) {
   EXPECT_EQ(content_of(inner + "/" + file_of(alice)), "what was asked and answered");
   EXPECT_EQ(mode_of(inner), fs::perms::owner_all);
   EXPECT_EQ(mode_of(inner + "/" + file_of(alice)), fs::perms::owner_read | fs::perms::owner_write);
-  EXPECT_EQ(store.used(), 27U);
+  EXPECT_EQ(store.used(), block);
 }
 
 TEST_F(Receipts, OfOneIdAreToldApart) {
@@ -130,11 +131,30 @@ TEST_F(Receipts, StayInTheirDirectoryWhateverTheIdSays) {
 }
 
 TEST_F(Receipts, ThatAreThereCount) {
-  write_file(directory.file(file_of(alice)), std::string(100, 'r'));
-  write_file(directory.file(file_of(bob)), std::string(20, 'r'));
+  write_file(directory.file(file_of(alice)), std::string(2 * block, 'r'));
+  write_file(directory.file(file_of(bob)), std::string(block, 'r'));
   write_file(directory.file("notes.receipt"), std::string(1000, 'r'));
   write_file(directory.file("notes"), std::string(1000, 'r'));
-  EXPECT_EQ(ReceiptStore(pool, directory.path(), plenty).used(), 120U);
+  EXPECT_EQ(ReceiptStore(pool, directory.path(), plenty).used(), 3 * block);
+}
+
+TEST_F(Receipts, CountTheBlocksThatTheyTake) {
+  EXPECT_EQ(receipt_size_limit(1) % block, 0U);
+  {
+    ReceiptStore store(pool, directory.path(), 4 * block);
+    network.run([&]() -> Awaitable<void> {
+      EXPECT_EQ(co_await keep(store, name, 1), "kept");
+      EXPECT_EQ(store.used(), block);
+      EXPECT_EQ(co_await keep(store, name, block), "kept");
+      EXPECT_EQ(store.used(), 2 * block);
+      EXPECT_NE(co_await keep(store, name, 2 * block + 1), "kept");
+      EXPECT_EQ(co_await keep(store, name, block + 1), "kept");
+      EXPECT_TRUE(co_await store.look_again(network.clock().now()));
+      EXPECT_EQ(store.used(), 4 * block);
+      EXPECT_TRUE(store.full(1));
+    }());
+  }
+  EXPECT_EQ(ReceiptStore(pool, directory.path(), plenty).used(), 4 * block);
 }
 
 TEST_F(Receipts, ThatWereNotFinishedAreClearedAway) {
@@ -146,13 +166,14 @@ TEST_F(Receipts, ThatWereNotFinishedAreClearedAway) {
 }
 
 TEST_F(Receipts, FillTheirDirectoryToItsLimit) {
-  ReceiptStore store(pool, directory.path(), 100);
+  ReceiptStore store(pool, directory.path(), 10 * block);
   network.run([&]() -> Awaitable<void> {
-    EXPECT_EQ(co_await keep(store, name, 60), "kept");
-    EXPECT_FALSE(store.full(40));
-    EXPECT_TRUE(store.full(41));
-    EXPECT_EQ(co_await keep(store, name, 41), "there is no room for another receipt in " + directory.path() + ": move old ones away");
-    EXPECT_EQ(co_await keep(store, name, 40), "kept");
+    EXPECT_EQ(co_await keep(store, name, 6 * block), "kept");
+    EXPECT_FALSE(store.full(4 * block));
+    EXPECT_TRUE(store.full(4 * block + 1));
+    EXPECT_EQ(co_await keep(store, name, 4 * block + 1),
+              "there is no room for another receipt in " + directory.path() + ": move old ones away");
+    EXPECT_EQ(co_await keep(store, name, 4 * block), "kept");
     EXPECT_FALSE(store.full(0));
     EXPECT_TRUE(store.full(1));
   }());
@@ -160,21 +181,21 @@ TEST_F(Receipts, FillTheirDirectoryToItsLimit) {
   // Where there is more than that already, nothing is added.
   const std::string more = directory.file("more");
   fs::create_directory(more);
-  write_file(more + "/" + file_of(alice), std::string(200, 'r'));
-  EXPECT_TRUE(ReceiptStore(pool, more, 100).full(1));
+  write_file(more + "/" + file_of(alice), std::string(20 * block, 'r'));
+  EXPECT_TRUE(ReceiptStore(pool, more, 10 * block).full(1));
 }
 
 TEST_F(Receipts, HaveRoomAgainWhenOldOnesWereMovedAway) {
-  ReceiptStore store(pool, directory.path(), 100);
+  ReceiptStore store(pool, directory.path(), 10 * block);
   network.run([&]() -> Awaitable<void> {
     const Time now = network.clock().now();
-    EXPECT_EQ(co_await keep(store, name, 100), "kept");
+    EXPECT_EQ(co_await keep(store, name, 10 * block), "kept");
     for (const Duration later : {Duration::zero(), Duration(limits::receipts_look)}) {
       fs::remove(directory.file(names_in(directory.path()).at(0)));
       EXPECT_TRUE(store.full(1));
       EXPECT_TRUE(co_await store.look_again(now + later));
-      EXPECT_FALSE(store.full(100));
-      EXPECT_EQ(co_await keep(store, name, 100), "kept");
+      EXPECT_FALSE(store.full(10 * block));
+      EXPECT_EQ(co_await keep(store, name, 10 * block), "kept");
       EXPECT_FALSE(co_await store.look_again(now + later + limits::receipts_look - std::chrono::milliseconds(1)));
       EXPECT_TRUE(store.full(1));
     }
@@ -183,23 +204,23 @@ TEST_F(Receipts, HaveRoomAgainWhenOldOnesWereMovedAway) {
 
 TEST_F(Receipts, ThatCannotBeLookedAtStayCounted) {
   const std::string inner = directory.file("inner");
-  ReceiptStore store(pool, inner, 100);
+  ReceiptStore store(pool, inner, 10 * block);
   network.run([&]() -> Awaitable<void> {
-    EXPECT_EQ(co_await keep(store, name, 60), "kept");
+    EXPECT_EQ(co_await keep(store, name, 6 * block), "kept");
     fs::remove_all(inner);
     EXPECT_TRUE(co_await store.look_again(network.clock().now()));
-    EXPECT_EQ(store.used(), 60U);
+    EXPECT_EQ(store.used(), 6 * block);
   }());
 }
 
 TEST_F(Receipts, ThatAreWrittenWhileItLooksCountInAnyCase) {
   for (const bool written_first : {true, false}) {
     HeldPool held(network.loop());
-    ReceiptStore store(held, directory.path(), 1000);
+    ReceiptStore store(held, directory.path(), 100 * block);
     const std::uint64_t before = store.used();
     network.run([&]() -> Awaitable<void> {
       TaskGroup group(network.loop());
-      const auto write = [&]() -> Awaitable<void> { EXPECT_EQ(co_await keep(store, name, 30), "kept"); };
+      const auto write = [&]() -> Awaitable<void> { EXPECT_EQ(co_await keep(store, name, 3 * block), "kept"); };
       const auto look = [&]() -> Awaitable<void> { EXPECT_TRUE(co_await store.look_again(network.clock().now())); };
       if (written_first) group.spawn(write());
       group.spawn(look());
@@ -208,24 +229,24 @@ TEST_F(Receipts, ThatAreWrittenWhileItLooksCountInAnyCase) {
       held.free.open();
       co_await group.join();
     }());
-    EXPECT_EQ(store.used(), before + 30);
+    EXPECT_EQ(store.used(), before + 3 * block);
   }
 }
 
 TEST_F(Receipts, ThatAreWrittenAtOnceStayWithinTheLimitTogether) {
   HeldPool held(network.loop());
-  ReceiptStore store(held, directory.path(), 100);
+  ReceiptStore store(held, directory.path(), 10 * block);
   std::size_t kept = 0;
   network.run([&]() -> Awaitable<void> {
     TaskGroup group(network.loop());
     const auto one = [&]() -> Awaitable<void> {
-      const std::string said = co_await keep(store, name, 30);
+      const std::string said = co_await keep(store, name, 3 * block);
       if (said == "kept") ++kept;
     };
     for (int i = 0; i < 5; ++i) group.spawn(one());
     const auto let = [&]() -> Awaitable<void> {
       EXPECT_EQ(held.begun, 3U);
-      EXPECT_EQ(store.used(), 90U);
+      EXPECT_EQ(store.used(), 9 * block);
       held.free.open();
       co_return;
     };
@@ -238,14 +259,14 @@ TEST_F(Receipts, ThatAreWrittenAtOnceStayWithinTheLimitTogether) {
 
 TEST_F(Receipts, ThatCannotBeWrittenTakeNoRoom) {
   const std::string inner = directory.file("inner");
-  ReceiptStore store(pool, inner, 100);
+  ReceiptStore store(pool, inner, 10 * block);
   fs::remove(inner);
   network.run([&]() -> Awaitable<void> {
-    const std::string said = co_await keep(store, name, 100);
+    const std::string said = co_await keep(store, name, 10 * block);
     EXPECT_EQ(said, "the receipt cannot be kept: cannot create " + inner + "/" + file_of(alice) + ": No such file or directory");
     EXPECT_EQ(store.used(), 0U);
     fs::create_directory(inner);
-    EXPECT_EQ(co_await keep(store, name, 100), "kept");
+    EXPECT_EQ(co_await keep(store, name, 10 * block), "kept");
   }());
 }
 
@@ -300,11 +321,11 @@ TEST_F(Receipts, AreWrittenOnThreadsOfARealPool) {
   };
   system.run(work());
   EXPECT_EQ(names_in(directory.path()).size(), 20U);
-  EXPECT_EQ(store.used(), 210'000U);
+  EXPECT_EQ(store.used(), 60 * block);  // for 210 kB
 }
 
 TEST(ReceiptSizeLimit, IsThatOfTheLargestReceipt) {
-  EXPECT_EQ(receipt_size_limit(limits::task_frame), receipt_limit);
+  EXPECT_EQ(receipt_size_limit(limits::task_frame), receipt_space(receipt_limit));
   EXPECT_EQ(make_receipt(Bytes(limits::task_frame), Bytes(limits::task_frame)).size(), receipt_limit);
 }
 
