@@ -446,7 +446,7 @@ Awaitable<void> Provider::read_again(std::shared_ptr<Again> course) {
       read();
     }
   } catch (const boost::system::system_error& error) {  // an executor can have made what no requester believes
-    environment_.log.write(Logger::Level::error, "the result of task " + course->task_id + " cannot be read: " + message_of(error));
+    environment_.log.write(Logger::Level::warn, "the result of task " + course->task_id + " cannot be read: " + message_of(error));
   }
   course->output = std::move(text);
   course->result = course->envelope;
@@ -665,7 +665,7 @@ Awaitable<void> Provider::conclude(Job& job) {
       problem = message_of(error);
     }
     if (!problem.empty()) {
-      environment_.log.write(Logger::Level::error, "the receipt of task " + job.task_id + " could not be kept: " + problem);
+      environment_.log.write(Logger::Level::warn, "the receipt of task " + job.task_id + " could not be kept: " + problem);
       result.status = Status::failed;
       result.text.reset();
       result.error =

@@ -293,5 +293,34 @@ TEST(Limits, OfMemoryHoldWhateverResultsAreAskedForAgain) {
   }
 }
 
+TEST(Limits, OfTheLogHoldWhileNoReceiptCanBeKept) {
+  const TemporaryDirectory directory;
+  const std::string kept = directory.file("kept");
+  Serving serving({"--receipts", kept, "--listen", on_127});
+  std::filesystem::remove(kept);
+  System system;
+  AgentOptions options;
+  options.mdns = false;
+  Agent agent(system.environment(), KeyPair::generate(system.random()), options);
+  const auto begun = std::chrono::steady_clock::now();
+  const auto ask = [&]() -> Awaitable<void> {
+    const std::vector<Multiaddr> addresses(1, first_address(serving));
+    const PeerId provider = (co_await agent.connect(addresses))->peer();
+    TaskManager manager(agent);
+    for (int i = 0; i < 4 * limits::log_burst; ++i) {
+      const Answer answer = co_await manager.submit(provider, manager.make_task("x"));
+      EXPECT_EQ(answer.result.status, Status::failed);
+    }
+  };
+  system.run(agent.run(ask));
+  serving.process.signal(SIGTERM);
+  EXPECT_EQ(serving.process.wait(), 0);
+  const std::string& errors = serving.process.errors;
+  int told = 0;
+  for (std::size_t at = errors.find("could not be kept"); at != std::string::npos; at = errors.find("could not be kept", at + 1)) ++told;
+  EXPECT_GE(told, limits::log_burst);
+  EXPECT_LE(told, limits::log_burst + (std::chrono::steady_clock::now() - begun) / limits::log_pace + 1);
+}
+
 }  // namespace
 }  // namespace p2p::test
