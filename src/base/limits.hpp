@@ -170,6 +170,7 @@ inline constexpr seconds worker_pause_max{30};                  // where it stop
 inline constexpr std::size_t http_head = 16 * 1024;             // bytes of an HTTP response's header
 inline constexpr std::size_t http_body = 1024 * 1024;           // bytes of a body that is read as a whole
 inline constexpr std::size_t event_line = 1024 * 1024;          // bytes of one server-sent event
+inline constexpr std::size_t server_slots = 64;                 // tasks at once that a model server is believed to take
 inline constexpr std::size_t look_ups = 32;        // of names at once, each with a thread that the system may keep for half a minute
 inline constexpr seconds http_connect{5};          // to a TCP connection, TLS included
 inline constexpr seconds http_answer{10};          // for an answer that no model has to think about

@@ -19,6 +19,9 @@ namespace {
 
 namespace json = boost::json;
 
+/// What a task that runs has open at most: the pipes of a command.
+constexpr std::size_t descriptors_of_task = 3;
+
 /// Addresses that `run --peer` takes as they stand.
 json::array texts(const std::vector<Multiaddr>& addresses, const PeerId& peer) {
   json::array list;
@@ -238,13 +241,14 @@ Exit serve(const ServeOptions& options) {
   }
   agent_options.max_memory = options.max_memory;
   agent_options.max_connections = options.max_connections;
+  agent_options.max_connections_per_address = options.max_connections_per_address;
+  const Executors executors(options, environment);
+  const std::size_t tasks = executors.offerings().size() * options.slots.value_or(limits::server_slots);
   try {
-    allow_descriptors(options.max_connections + limits::pending_handshakes + descriptors_besides);
+    allow_descriptors(options.max_connections + limits::pending_handshakes + descriptors_of_task * tasks + descriptors_besides);
   } catch (const boost::system::system_error& error) {  // more than there are at present wait until some are free
     environment.log.write(Logger::Level::warn, message_of(error));
   }
-  agent_options.max_connections_per_address = options.max_connections_per_address;
-  const Executors executors(options, environment);
   const std::unique_ptr<AllowList> allowed = allow_list(options, executors.need_permission());
   std::unique_ptr<ReceiptStore> receipts;
   if (options.receipts.empty() && options.receipts_max) throw Failure(Exit::usage, "--receipts-max goes with --receipts DIR");

@@ -194,7 +194,7 @@ Awaitable<void> OpenAiExecutor::look_at(const http::Client& server) {
       const Answer props = co_await get(server, "/props");
       const std::optional<json::object> object = props.head.status == 200 ? openai::parse(props.body) : std::nullopt;
       const std::uint64_t count = object ? openai::count_in(*object, "total_slots") : 0;
-      if (count > 0) slots_ = static_cast<std::size_t>(std::min<std::uint64_t>(count, limits::task_streams));
+      if (count > 0) slots_ = static_cast<std::size_t>(std::min<std::uint64_t>(count, limits::server_slots));
     } catch (const boost::system::system_error&) {
       if (stopping_) throw;  // others than llama.cpp need not have it
     }

@@ -645,8 +645,9 @@ TEST_F(OpenAiTest, HasAsManySlotsAsLlamaCppSays) {
     const char* props;
     std::size_t slots;
   };
-  for (const Case& one : {Case{R"({"total_slots":7})", 7}, Case{R"({"total_slots":0})", 4}, Case{R"({"total_slots":"x"})", 4},
-                          Case{"[]", 4}, Case{R"({"total_slots":1000000})", limits::task_streams}}) {
+  for (const Case& one :
+       {Case{R"({"total_slots":7})", 7}, Case{R"({"total_slots":0})", 4}, Case{R"({"total_slots":"x"})", 4}, Case{"[]", 4},
+        Case{R"({"total_slots":64})", limits::server_slots}, Case{R"({"total_slots":65})", limits::server_slots}}) {
     server.at["/props"] = answers(200, one.props);
     serve([&]() -> Awaitable<void> {
       EXPECT_EQ(executor->slots(), one.slots) << one.props;
