@@ -165,6 +165,7 @@ inline constexpr std::size_t command_output = 2 * 1024 * 1024;  // bytes of resu
 inline constexpr seconds stop_patience{2};                      // from the request to stop to the end by force
 inline constexpr std::size_t error_line = 4096;                 // bytes of a line of a command's standard error that are kept
 inline constexpr std::size_t worker_line = task_frame;          // bytes of a line that a worker writes
+inline constexpr seconds worker_load{600};                      // from its start, in which a worker may be silent behind a cancel
 inline constexpr milliseconds worker_pause{100};                // before a worker that died is started again; doubles each time
 inline constexpr seconds worker_pause_max{30};                  // where it stops doubling
 inline constexpr std::size_t http_head = 16 * 1024;             // bytes of an HTTP response's header

@@ -38,6 +38,8 @@ class WorkerExecutor::Worker {
 
   Awaitable<void> live();
   bool is_free() const { return job_ == nullptr; }
+  /// Whether its process is there and has no task.
+  bool is_ready() const { return !restart_ && !sent_; }
   /// When it is started again, if it is waiting for that.
   std::optional<Time> restart() const { return restart_; }
   void take(Job& job);
@@ -51,6 +53,8 @@ class WorkerExecutor::Worker {
   Awaitable<std::string> converse(Process& process);
   Awaitable<std::string> hear(std::string line);
   void send(const Job& job);
+  void expect_end(Time until);
+  bool starts_at_once() const { return impatient_ && succeeded_; }
   void end_job();
   void fail_job(const std::string& message);
 
@@ -58,8 +62,10 @@ class WorkerExecutor::Worker {
   const Environment& environment_;
   Job* job_ = nullptr;
   Process* process_ = nullptr;
+  std::optional<std::uint64_t> sent_;  // the task that the process has: the job's, or one that nobody waits for any more
   bool stopping_ = false;
-  bool at_once_ = false;  // the end of the process was our doing
+  bool impatient_ = false;  // the process was ended because it did not end a cancelled task
+  bool succeeded_ = false;  // a task of the process
   Duration pause_ = limits::worker_pause;
   std::optional<Time> restart_;
   Timer patience_;  // with a worker that is to end a task
@@ -67,7 +73,8 @@ class WorkerExecutor::Worker {
 };
 
 struct WorkerExecutor::Worker::Process {
-  Process(const Environment& environment, const ChildStart& start) : child(environment, start), to_write(environment.loop) {}
+  Process(const Environment& environment, const ChildStart& start)
+      : started(environment.clock.now()), child(environment, start), to_write(environment.loop) {}
 
   void send(std::string line) {
     unwritten.push_back(std::move(line));
@@ -92,6 +99,8 @@ struct WorkerExecutor::Worker::Process {
     }
   }
 
+  const Time started;
+  bool was_heard = false;  // until its first line it may be loading what it answers with
   ChildProcess child;
   std::deque<std::string> unwritten;  // a task and its cancel, at most
   Event to_write;
@@ -100,9 +109,9 @@ struct WorkerExecutor::Worker::Process {
 
 Awaitable<void> WorkerExecutor::Worker::live() {
   while (!stopping_) {
-    at_once_ = false;
+    impatient_ = succeeded_ = false;
     co_await live_once();
-    if (stopping_ || at_once_) continue;
+    if (stopping_ || starts_at_once()) continue;
     restart_ = environment_.clock.now() + pause_;
     pause_ = std::min<Duration>(pause_ * 2, limits::worker_pause_max);
     while (!stopping_ && environment_.clock.now() < *restart_) {
@@ -131,8 +140,8 @@ Awaitable<void> WorkerExecutor::Worker::live_once() {
     std::string problem = co_await converse(process);
     process_ = nullptr;
     patience_.reset();
-    lost = job_ == nullptr ? 0 : job_->id;
-    if (at_once_) problem = "did not end a task that was cancelled";
+    lost = std::exchange(sent_, std::nullopt).value_or(0);
+    if (impatient_) problem = "did not end a task that was cancelled";
     // At the end of its output it is most likely ending by itself, in a way that is worth knowing.
     if (!problem.empty() || stopping_) process.child.stop();
     const Timer force = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [&process] { process.child.kill(); });
@@ -145,7 +154,7 @@ Awaitable<void> WorkerExecutor::Worker::live_once() {
     message = message_of(error);
   }
   if (!stopping_) {
-    const std::string pause = at_once_ ? "" : " in " + std::to_string(pause_ / std::chrono::milliseconds(1)) + " ms";
+    const std::string pause = starts_at_once() ? "" : " in " + std::to_string(pause_ / std::chrono::milliseconds(1)) + " ms";
     environment_.log.write(Logger::Level::warn, message + "; it is started again" + pause);
   }
   if (job_ != nullptr && job_->id == lost.value_or(job_->id)) fail_job(message);
@@ -173,26 +182,36 @@ Awaitable<std::string> WorkerExecutor::Worker::converse(Process& process) {
 Awaitable<std::string> WorkerExecutor::Worker::hear(std::string line) {
   Result<WorkerLine> said = parse_worker_line(line);
   if (!said) co_return std::string("wrote a line that is not as it should be: ") + said.error().reason;
-  if (job_ == nullptr || said->id != job_->id) co_return "wrote a line about a task that it does not have";
-  Job& job = *job_;
-  if (process_->unwritten.size() > (job.cancelled ? 1 : 0)) co_return "answered a task that it had not read";
+  if (!sent_ || said->id != *sent_) co_return "wrote a line about a task that it does not have";
+  Job* const job = job_ != nullptr && job_->id == *sent_ ? job_ : nullptr;
+  if (process_->unwritten.size() > (job == nullptr || job->cancelled ? 1 : 0)) co_return "answered a task that it had not read";
+  if (!std::exchange(process_->was_heard, true) && job == nullptr) expect_end(environment_.clock.now() + limits::stop_patience);
 
-  if (said->text && !said->text->empty() && !job.cancelled) {
+  if (said->text && !said->text->empty() && job != nullptr && !job->cancelled) {
     try {
-      co_await job.run.write(*said->text);
+      co_await job->run.write(*said->text);
     } catch (...) {
-      job.broken = std::current_exception();
+      job->broken = std::current_exception();
     }
-    if (job.broken) cancel(job);
+    if (job->broken) cancel(*job);
   }
   if (!said->end) co_return std::string();
 
-  if (job.cancelled) {
-    job.outcome.status = Status::cancelled;
+  sent_.reset();
+  patience_.reset();
+  if (job == nullptr) {
+    if (job_ != nullptr) send(*job_);
+    co_return std::string();
+  }
+  if (job->cancelled) {
+    job->outcome.status = Status::cancelled;
   } else {
-    if (said->end->status == Status::completed) pause_ = limits::worker_pause;
+    if (said->end->status == Status::completed) {
+      succeeded_ = true;
+      pause_ = limits::worker_pause;
+    }
     if (!said->end->model) said->end->model = executor_.name_;
-    job.outcome = *std::move(said->end);
+    job->outcome = *std::move(said->end);
   }
   end_job();
   co_return std::string();
@@ -200,7 +219,7 @@ Awaitable<std::string> WorkerExecutor::Worker::hear(std::string line) {
 
 void WorkerExecutor::Worker::take(Job& job) {
   job_ = &job;
-  if (process_ != nullptr) send(job);
+  if (process_ != nullptr && !sent_) send(job);
 }
 
 void WorkerExecutor::Worker::send(const Job& job) {
@@ -210,20 +229,30 @@ void WorkerExecutor::Worker::send(const Job& job) {
                           {"task_id", task.task_id},
                           {"task_type", task.task_type},
                           {"requester", job.run.requester().text()}};
+  sent_ = job.id;
   process_->send(json::serialize(line) + "\n");
+}
+
+/// Of the task that the process has.
+void WorkerExecutor::Worker::expect_end(Time until) {
+  patience_ = environment_.clock.schedule(until, [this] {
+    impatient_ = true;
+    process_->child.kill();
+  });
 }
 
 void WorkerExecutor::Worker::cancel(Job& job) {
   if (job_ != &job || std::exchange(job.cancelled, true)) return;
-  if (process_ == nullptr) {
-    job.outcome.status = Status::cancelled;
-    return end_job();
+  const bool has_it = sent_ == job.id;
+  if (has_it) {
+    process_->send(json::serialize(json::object{{"cancel", job.id}}) + "\n");
+    const Time soon = environment_.clock.now() + limits::stop_patience;
+    expect_end(process_->was_heard ? soon : std::max(soon, process_->started + limits::worker_load));
   }
-  process_->send(json::serialize(json::object{{"cancel", job.id}}) + "\n");
-  patience_ = environment_.clock.schedule(environment_.clock.now() + limits::stop_patience, [this] {
-    at_once_ = true;
-    process_->child.kill();
-  });
+  // One that is loading is let go on: else whoever cancels soon enough keeps it from ever being there.
+  if (has_it && process_->was_heard) return;
+  job.outcome.status = Status::cancelled;
+  end_job();
 }
 
 void WorkerExecutor::Worker::stop() {
@@ -234,10 +263,7 @@ void WorkerExecutor::Worker::stop() {
   process_->child.stop();
 }
 
-void WorkerExecutor::Worker::end_job() {
-  patience_.reset();
-  std::exchange(job_, nullptr)->ended.notify();
-}
+void WorkerExecutor::Worker::end_job() { std::exchange(job_, nullptr)->ended.notify(); }
 
 void WorkerExecutor::Worker::fail_job(const std::string& message) {
   job_->outcome.status = job_->cancelled ? Status::cancelled : Status::failed;
@@ -276,11 +302,11 @@ Awaitable<void> WorkerExecutor::stop() {
   co_await living_.join();
 }
 
-/// One that has no task, rather one that runs than one that waits for its restart; else another one.
+/// One that has no task, rather one that is ready for it; else another one.
 WorkerExecutor::Worker& WorkerExecutor::free_worker() {
   Worker* found = nullptr;
   for (const auto& worker : workers_) {
-    if (worker->is_free() && (found == nullptr || !worker->restart())) found = worker.get();
+    if (worker->is_free() && (found == nullptr || worker->is_ready())) found = worker.get();
   }
   if (found == nullptr) {
     found = workers_.emplace_back(std::make_unique<Worker>(*this)).get();

@@ -10,7 +10,8 @@
 //
 // N is an integer, another one for each task. Lines of a worker are JSON objects of at most limits::worker_line bytes under the rules of
 // parse_json(); a worker that writes anything else, or does not end a cancelled task within limits::stop_patience, is ended and started
-// again. It gets PATH, HOME, LANG and TMPDIR and an empty directory to work in, as commands do; its standard error goes to the log.
+// again. Before its first line it may be loading, and has limits::worker_load from its start for that; the next task waits for it. It gets
+// PATH, HOME, LANG and TMPDIR and an empty directory to work in, as commands do; its standard error goes to the log.
 
 #include "executors/program.hpp"
 #include "task/executor.hpp"

@@ -52,6 +52,12 @@ class Worker : public ChildrenTest {
     result.output = task_run.output;
     co_return result;
   }
+  /// The same, stopped at once.
+  Awaitable<Outcome> ask_and_stop_at_once(WorkerExecutor& worker, std::string prompt) {
+    RecordedRun task_run(environment(), task(std::move(prompt)));
+    const Timer timer = environment().clock.schedule(environment().clock.now(), [&task_run] { task_run.stop(); });
+    co_return co_await worker.run(task_run);
+  }
   std::size_t count_in_log(std::string_view text) const {
     std::size_t count = 0;
     for (const std::string& line : log.lines) count += line.find(text) != std::string::npos ? 1 : 0;
@@ -169,6 +175,75 @@ TEST_F(Worker, StartsAnotherProcessWhenACancelledTaskDoesNotEnd) {
     EXPECT_EQ(after.outcome.status, Status::completed);
     EXPECT_NE(before.output, after.output);
   });
+}
+
+TEST_F(Worker, PaysAPauseForAnotherProcessWhenNoTaskHasSucceeded) {
+  hurry();
+  with([this](WorkerExecutor& worker) -> Awaitable<void> {
+    co_await ask_and_stop(worker, "hang");
+    co_await ask_and_stop(worker, "hang");
+    co_await ask(worker, "pid");
+    co_await ask_and_stop(worker, "hang");
+  });
+  EXPECT_EQ(count_in_log("cancelled; it is started again in 100 ms"), 1U);
+  EXPECT_EQ(count_in_log("cancelled; it is started again in 200 ms"), 1U);
+  EXPECT_EQ(count_in_log("it is started again"), 3U);
+}
+
+TEST_F(Worker, GoesOnLoadingWhenItsTaskIsCancelledMeanwhile) {
+  hurry(10);
+  with(unruly({"until-usr1=2", "worker"}), [this](WorkerExecutor& worker) -> Awaitable<void> {
+    const std::string mark = "unruly: pid ";
+    co_await logged(mark);
+    const std::string pid = log.lines.front().substr(mark.size());
+    for (int i = 0; i < 3; ++i) {
+      const Outcome outcome = co_await ask_and_stop_at_once(worker, "until-cancel");
+      EXPECT_EQ(outcome.status, Status::cancelled);
+    }
+    const Timer loaded = environment().clock.schedule(environment().clock.now() + 2 * limits::stop_patience,
+                                                      [&pid] { ::kill(std::atoi(pid.c_str()), SIGUSR1); });
+    const Result next = co_await ask(worker, "pid");
+    EXPECT_EQ(next.output, pid);
+  });
+  EXPECT_EQ(log.lines.size(), 1U);
+}
+
+TEST_F(Worker, HasToEndACancelledTaskSoonOnceItHasLoaded) {
+  hurry();
+  with(unruly({"until-usr1=2", "worker"}), [this](WorkerExecutor& worker) -> Awaitable<void> {
+    co_await logged("unruly: pid ");
+    const Outcome outcome = co_await ask_and_stop_at_once(worker, "hang");
+    EXPECT_EQ(outcome.status, Status::cancelled);
+    const Time loaded = environment().clock.now();
+    ::kill(std::atoi(log.lines.front().substr(12).c_str()), SIGUSR1);
+    co_await logged("did not end a task that was cancelled");
+    EXPECT_GE(environment().clock.now() - loaded, limits::stop_patience);
+    EXPECT_LT(environment().clock.now() - loaded, limits::worker_load / 2);
+  });
+}
+
+TEST_F(Worker, IsEndedWhenItLoadsForTooLong) {
+  hurry(400);
+  with(unruly({"ignore-term", "error=up", "sleep"}), [this](WorkerExecutor& worker) -> Awaitable<void> {
+    co_await logged("up");
+    const Time begun = environment().clock.now();
+    const Outcome outcome = co_await ask_and_stop_at_once(worker, "pid");
+    EXPECT_EQ(outcome.status, Status::cancelled);
+    EXPECT_LT(environment().clock.now() - begun, limits::worker_load / 2);
+    co_await logged("did not end a task that was cancelled");
+    EXPECT_GE(environment().clock.now() - begun, limits::worker_load / 2);
+  });
+}
+
+TEST_F(Worker, LeavesNothingWhenItIsStoppedWhileItLoadsForACancelledTask) {
+  hurry();
+  const Time begun = environment().clock.now();
+  with(unruly({"ignore-term", "error=up", "sleep"}), [this](WorkerExecutor& worker) -> Awaitable<void> {
+    co_await logged("up");
+    const Outcome outcome = co_await ask_and_stop_at_once(worker, "pid");
+    EXPECT_EQ(outcome.status, Status::cancelled);
+  });
+  EXPECT_LT(environment().clock.now() - begun, limits::worker_load / 2);
 }
 
 TEST_F(Worker, IsNotAskedForATaskThatIsStoppedAlready) {

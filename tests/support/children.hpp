@@ -54,7 +54,7 @@ class ChildrenTest : public testing::Test {
   Program unruly(std::vector<std::string> actions) const;
   Program program(std::vector<std::string> arguments) const;
   /// Every wait of executors is over sooner.
-  void hurry() { clock_.factor = 40; }
+  void hurry(int factor = 40) { clock_.factor = factor; }
   const Environment& environment() const { return environment_; }
   static Task task(std::string prompt);
 
