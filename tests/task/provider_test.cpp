@@ -827,8 +827,8 @@ TEST_P(Liar, WhoTellsAStateWithoutEndIsRefused) {
                   return std::vector<Bytes>{seal_message(keys, MessageKind::update, update.to_json())};
                 },
                 true),
-            Errc::unverified);
-  EXPECT_NE(message.find("state is above its limit"), std::string::npos) << message;
+            Errc::unverified)
+      << message;
 }
 
 TEST_P(Liar, WhoTakesMostOfATaskHasIt) {
