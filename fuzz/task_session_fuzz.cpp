@@ -259,7 +259,7 @@ class Course {
 
   std::string some(std::size_t most) { return std::string(as_text(script_.bytes(most))); }
   std::string much() {
-    const std::size_t amount = std::min<std::size_t>(script_.amount(), most_sent - sent_);
+    const std::size_t amount = std::min<std::size_t>(script_.amount(), most_sent - std::min(sent_, most_sent));
     sent_ += amount;
     return std::string(amount, 'm');
   }
