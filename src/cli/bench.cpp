@@ -228,9 +228,16 @@ class Bench {
     bool warming_up = true;
     Time start = session_.now();
     std::size_t next = 0;
+    std::vector<unsigned> asked(over.size());  // tasks that each has in flight: one that is answered late gets no more than others
     const std::function<Awaitable<void>(unsigned)> one = [&](unsigned) -> Awaitable<void> {
-      Dialler& dialler = *over[next++ % over.size()];
-      times.add(co_await time_task(dialler));
+      std::size_t chosen = next++ % over.size();
+      for (std::size_t i = 0; i < over.size(); ++i) {
+        const std::size_t other = (next + i) % over.size();
+        if (asked[other] < asked[chosen]) chosen = other;
+      }
+      ++asked[chosen];
+      times.add(co_await time_task(*over[chosen]));
+      --asked[chosen];
       if (warming_up && times.size() == in_flight) {
         warming_up = false;
         times.start_over();
