@@ -131,7 +131,7 @@ class Course {
     const std::vector<std::string> names = executor.models();
     fuzz::require(names.size() <= limits::models_offered && std::set(names.begin(), names.end()).size() == names.size());
     for (const std::string& name : names) fuzz::require(!name.empty() && name.size() <= limits::model_name && repair_utf8(name) == name);
-    fuzz::require(executor.slots() >= 1 && executor.slots() <= limits::task_streams);
+    fuzz::require(executor.slots() >= 1 && executor.slots() <= limits::server_slots);
     if (const auto why = executor.unready()) shown(why->message);
   }
   void check(const Outcome& outcome, const RecordedRun& run) const {

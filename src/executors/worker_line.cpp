@@ -30,6 +30,7 @@ bool is_done(const json::object& line) {
 Result<std::optional<std::string>> WorkerLines::next() {
   const std::size_t end = input_.find('\n', scanned_);
   const std::string_view line = std::string_view(input_).substr(line_, end - line_);
+  static_assert(limits::worker_line == 4 * 1024 * 1024);
   if (line.size() > limits::worker_line) return Error{Errc::too_large, "a line of more than 4 MiB"};
   if (end != std::string::npos) {
     line_ = scanned_ = end + 1;
