@@ -68,6 +68,7 @@ inline constexpr seconds alive_idle{15};                 // the same for one tha
 inline constexpr seconds alive_answer{4};                // of silence behind such a ping, then the peer is gone
 inline constexpr seconds record{10};                     // from a record's first byte to its last; the largest takes it at 52 kbit/s
 inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
+inline constexpr milliseconds lazy_write{20};            // until what nobody waits for is written by itself
 
 // Memory
 inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise

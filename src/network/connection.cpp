@@ -308,6 +308,11 @@ Awaitable<Stream> Connection::open_stream(std::string protocol, Time deadline) {
 // already.
 void Connection::flush_soon() { output_.notify_behind(work_before_flush); }
 
+void Connection::flush_lazily() {
+  if (lazy_flush_) return;
+  lazy_flush_ = environment_.clock.schedule(environment_.clock.now() + limits::lazy_write, [this] { flush_soon(); });
+}
+
 void Connection::check_life_at(Time when) {
   if (failure_) return;
   life_check_due_ = when;
@@ -363,6 +368,7 @@ Awaitable<void> Connection::write_loop() {
       }
       batch_ = writer_.take(std::move(batch_));
       owed_ = 0;
+      lazy_flush_.reset();
       if (!unsent_.empty()) {
         batch_.insert(batch_.begin(), unsent_.begin(), unsent_.end());
         unsent_ = Bytes();

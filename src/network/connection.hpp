@@ -95,6 +95,8 @@ class Connection {
   /// Both directions of the stream have ended.
   void forget(Stream::State& state);
   void flush_soon();
+  /// Of what nobody waits for: with what is written next, or by itself a moment later.
+  void flush_lazily();
   /// Counts the buffers that the connection itself holds.
   void count_memory();
   Awaitable<void> thin_out();
@@ -147,6 +149,7 @@ class Connection {
   std::optional<Error> failure_;
   std::string reason_;
   Timer close_timer_;
+  Timer lazy_flush_;  // until what nobody waits for is written by itself
   TaskGroup group_;
   Pings pings_;  // the life of the peer is asked by them, too, where the muxer has no pings
   ConnectionCounters counters_;

@@ -105,12 +105,16 @@ Awaitable<void> Stream::write(ByteView bytes) {
   }
 }
 
-void Stream::close_write() {
+void Stream::close_write() { close_write(&Connection::flush_soon); }
+
+void Stream::close_write_lazily() { close_write(state_->finished ? &Connection::flush_lazily : &Connection::flush_soon); }
+
+void Stream::close_write(void (Connection::*flush)()) {
   State& state = *state_;
   if (state.write_closed || state.connection == nullptr) return;
   state.write_closed = true;
   state.connection->session_->close_write(state.id);
-  state.connection->flush_soon();
+  (state.connection->*flush)();
   if (state.finished) {
     state.connection->forget(state);
     state.readable.notify();  // wait_end()

@@ -40,6 +40,9 @@ class Stream {
 
   /// No more will be written.
   void close_write();
+  /// The same, and if the peer has ended its side already, nobody waits for it: it is sent with what the connection writes next, or by
+  /// itself limits::lazy_write later.
+  void close_write_lazily();
   /// Ends both directions at once. Whoever waits on this stream here wakes with `reason`.
   void reset(Error reason = {Errc::cancelled, "the stream was reset"});
   /// Behind a read() that gave nothing: returns when this side has closed, too. Throws as read() does when the stream was reset or its
@@ -82,6 +85,7 @@ class Stream {
   template <class Negotiation>
   Awaitable<Result<bool>> negotiate(Negotiation& negotiation, Bytes& partial);
   Awaitable<ByteView> read_arrived();
+  void close_write(void (Connection::*flush)());
   /// The same behind the end of the negotiation.
   Awaitable<ByteView> read_agreed();
 

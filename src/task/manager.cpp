@@ -206,7 +206,7 @@ Awaitable<void> TaskManager::exchange(const PeerId& provider, Sent& sent) {
   }
 
   // The result is the last message. The provider closes right behind it; one that doesn't is not waited for.
-  stream.close_write();
+  stream.close_write_lazily();
   deadline = stream.deadline(limits::result_margin, "the provider did not close the stream");
   try {
     if (!(co_await stream.read()).empty()) fail(Errc::unverified, "the provider sent more behind its result");

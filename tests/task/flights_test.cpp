@@ -62,11 +62,14 @@ TEST_P(Flights, OfATaskAreAWriteEach) {
     co_await manager.info(peer());
     co_await pause(milliseconds(10));
     network.writes_of_dialers = network.writes_of_listeners = 0;
-    for (int i = 0; i < 10; ++i) co_await manager.submit(peer(), task());
-    EXPECT_EQ(network.writes_of_dialers, 10U);
+    for (int i = 0; i < 10; ++i) {
+      co_await manager.submit(peer(), task());
+      co_await pause(limits::lazy_write / 2);
+    }
+    EXPECT_EQ(network.writes_of_dialers, 10U);  // the end of a task's stream leaves with the next task
     EXPECT_EQ(network.writes_of_listeners, 10U);
-    co_await pause(milliseconds(10));
-    EXPECT_EQ(network.writes_of_dialers, 11U);  // the end of the last one's stream, which else leaves with the next task
+    co_await pause(limits::lazy_write);
+    EXPECT_EQ(network.writes_of_dialers, 11U);  // and the last one's by itself
     EXPECT_EQ(network.writes_of_listeners, 10U);
   });
 }
