@@ -65,7 +65,7 @@ TRACE_WAIT = 0.2  # until strace has found all threads
 SCALE_IN_FLIGHT = [2**power for power in range(11)]
 SCALE_PROMPTS = [4**power for power in range(2, 11)]  # 16 B to 1 MiB
 SCALE_HELD = [1, 10, 100, 1000, 10_000]
-SCALE_TOTAL = 6000  # tasks over held connections
+SCALE_TOTAL = 20_000  # tasks over held connections
 SCALE_LIMIT = 1.3  # what 10,000 connections may cost, by what 10 do
 
 
