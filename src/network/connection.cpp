@@ -408,6 +408,7 @@ void Connection::end(Error failure, std::string reason) {
   memory_->close();
   blocked_.clear();
   life_check_.reset();
+  lazy_flush_.reset();
   relieved_.notify();
   output_.notify();
   close_soon();  // what is still to be said (a GoAway) gets a moment

@@ -105,20 +105,26 @@ Awaitable<void> Stream::write(ByteView bytes) {
   }
 }
 
-void Stream::close_write() { close_write(&Connection::flush_soon); }
+void Stream::close_write() {
+  if (Connection* const connection = end_write()) connection->flush_soon();
+}
 
-void Stream::close_write_lazily() { close_write(state_->finished ? &Connection::flush_lazily : &Connection::flush_soon); }
+void Stream::close_write_lazily() {
+  if (!state_->finished) return close_write();
+  if (Connection* const connection = end_write()) connection->flush_lazily();
+}
 
-void Stream::close_write(void (Connection::*flush)()) {
+Connection* Stream::end_write() {
   State& state = *state_;
-  if (state.write_closed || state.connection == nullptr) return;
+  Connection* const connection = state.connection;
+  if (state.write_closed || connection == nullptr) return nullptr;
   state.write_closed = true;
-  state.connection->session_->close_write(state.id);
-  (state.connection->*flush)();
+  connection->session_->close_write(state.id);
   if (state.finished) {
-    state.connection->forget(state);
+    connection->forget(state);
     state.readable.notify();  // wait_end()
   }
+  return connection;
 }
 
 void Stream::reset(Error reason) {

@@ -40,8 +40,8 @@ class Stream {
 
   /// No more will be written.
   void close_write();
-  /// The same, and if the peer has ended its side already, nobody waits for it: it is sent with what the connection writes next, or by
-  /// itself limits::lazy_write later.
+  /// The same for the last word of a stream, on which no answer hangs. If the peer has ended its side already, it is sent with what the
+  /// connection writes next, or by itself limits::lazy_write later.
   void close_write_lazily();
   /// Ends both directions at once. Whoever waits on this stream here wakes with `reason`.
   void reset(Error reason = {Errc::cancelled, "the stream was reset"});
@@ -85,7 +85,8 @@ class Stream {
   template <class Negotiation>
   Awaitable<Result<bool>> negotiate(Negotiation& negotiation, Bytes& partial);
   Awaitable<ByteView> read_arrived();
-  void close_write(void (Connection::*flush)());
+  /// What close_write() does but for sending it. Null when there is nothing to send.
+  Connection* end_write();
   /// The same behind the end of the negotiation.
   Awaitable<ByteView> read_agreed();
 

@@ -74,6 +74,21 @@ TEST_P(Flights, OfATaskAreAWriteEach) {
   });
 }
 
+// Of each side the last one is an answer to what the other's second one asks.
+TEST_P(Flights, OfAFirstTaskAreAWriteEach) {
+  network.reads = SimNetwork::Reads::all;
+  serve();
+  network.run({&requester, &provider_host}, [&]() -> Awaitable<void> {
+    manager.trust(peer());
+    network.writes_of_dialers = network.writes_of_listeners = 0;
+    co_await requester.agent.connect(provider_host.agent.addresses());
+    co_await manager.submit(peer(), task());
+    EXPECT_EQ(network.writes_of_dialers, 3U);    // up to Noise's message 1; from message 3 to the task; who this is
+    EXPECT_EQ(network.writes_of_listeners, 3U);  // up to message 2; who that is?; who this is, and the result
+    co_await provider->shut_down(seconds(0));
+  });
+}
+
 // Work of other connections that is ready already is no reason to answer ahead of one's own.
 TEST_P(Flights, OfTasksThatManyRequestersSendAtOnceAreAWriteEach) {
   constexpr std::size_t many = 40;
