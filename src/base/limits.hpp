@@ -46,7 +46,7 @@ inline constexpr std::size_t control_frames = 256 * 1024;  // bytes of answers t
 
 // Connections
 inline constexpr std::size_t write_buffer = 256 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
-inline constexpr seconds handshake{10};                         // from accept or dial to a muxed connection
+inline constexpr seconds handshake{10};                         // from accept, or from TCP's connect, to a muxed connection
 inline constexpr seconds negotiation{10};                       // of a stream's protocol
 inline constexpr std::size_t negotiating_streams = 128;         // inbound streams of a connection whose protocol is not agreed on yet
 inline constexpr seconds write_wait{30};                        // for a peer to take what is written to its connection
@@ -68,7 +68,7 @@ inline constexpr seconds alive_idle{15};                 // the same for one tha
 inline constexpr seconds alive_answer{4};                // of silence behind such a ping, then the peer is gone
 inline constexpr seconds record{10};                     // from a record's first byte to its last; the largest takes it at 52 kbit/s
 inline constexpr seconds close_flush{2};                 // for what is still to be written when a connection is closed in good order
-inline constexpr milliseconds lazy_write{20};            // until what nobody waits for is written by itself
+inline constexpr milliseconds lazy_write{20};            // until what nothing hangs on is written by itself
 
 // Memory
 inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise

@@ -159,17 +159,19 @@ Awaitable<void> Agent::accept(Listener& listener) {
 
 Awaitable<void> Agent::welcome(std::unique_ptr<ByteStream> channel) {
   const Multiaddr from = channel->remote_address();
-  Admission::Guest guest = admission_.receive(scarce_part(host_of(from)), *channel, environment_.clock.now());
+  const Time accepted = environment_.clock.now();
+  Admission::Guest guest = admission_.receive(scarce_part(host_of(from)), *channel, accepted);
   Peer* instead = nullptr;
   std::optional<Upgraded> upgraded;
   std::string problem;
   bool begun = false;
   try {
     in_the_place_of(guest);
-    const Time turn = admission_.turn(guest, environment_.clock.now());
-    if (turn > environment_.clock.now()) co_await pause_until(turn);
+    const Time turn = admission_.turn(guest, accepted);
+    if (turn > accepted) co_await pause_until(turn);
     if (guest.dropped()) fail(Errc::exhausted, "others from there came behind it, and it waited for longest");
-    const UpgradeOptions options = upgrade_options();
+    UpgradeOptions options = upgrade_options();
+    options.time -= environment_.clock.now() - accepted;
     begun = true;
     upgraded = co_await upgrade_listener(environment_, options, std::move(channel));
     if (upgraded->secure.remote->id() == id()) fail(Errc::unverified, "it is this agent itself");
@@ -198,10 +200,15 @@ Agent::Peer* Agent::in_the_place_of(const Admission::Guest& guest) {
       if (a.guest.connections() != b.guest.connections()) return a.guest.connections() > b.guest.connections();
       return a.connection.heard() < b.connection.heard();
     };
+    // Of those with one place each, who does not use it has it for as long as nobody new comes.
+    const auto may_go = [&guest](const Peer& peer) {
+      const std::size_t left = peer.guest.connections() - 1;
+      return left > guest.connections() || (left == guest.connections() && guest.connections() == 0 && !peer.connection.in_use());
+    };
     for (Peer& peer : peers_) {
       if (peer.connection.ended()) continue;
       ++alive;
-      if (!peer.guest.is_inbound() || peer.guest.connections() <= guest.connections() + 1) continue;
+      if (!peer.guest.is_inbound() || !may_go(peer)) continue;
       if (silent == nullptr || before(peer, *silent)) silent = &peer;
     }
     if (alive < options_.max_connections) return nullptr;

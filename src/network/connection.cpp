@@ -225,6 +225,10 @@ Stream Connection::begin_stream(StreamId id) {
   return Stream(std::move(state));
 }
 
+bool Connection::in_use() const noexcept {
+  return std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
+}
+
 void Connection::forget(Stream::State& state) {
   state.connection = nullptr;
   streams_.erase(state.id);
@@ -337,8 +341,7 @@ void Connection::check_life() {
   if (asked_ && now >= *asked_ + limits::alive_answer) return abort({Errc::closed, "the peer is gone: it does not answer any more"});
   // Bytes come, and yet nothing that could be read: a length that was changed on its way looks like this.
   if (record_begun_ && now >= *record_begun_ + limits::record) return abort({Errc::closed, "the peer does not finish what it sends"});
-  const bool in_use = std::any_of(streams_.begin(), streams_.end(), [](const auto& one) { return one.second->protocol != ping_protocol; });
-  const Duration patience = in_use ? limits::alive_in_use : limits::alive_idle;
+  const Duration patience = in_use() ? limits::alive_in_use : limits::alive_idle;
   if (!asked_ && now >= heard_ + patience && send_ping()) asked_ = now;
   Time next = heard_ + patience;
   const Time soon = now + limits::alive_in_use;

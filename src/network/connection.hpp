@@ -71,6 +71,8 @@ class Connection {
   const std::string& host() const noexcept { return host_; }
   const std::string& muxer() const noexcept { return muxer_; }
   bool ended() const noexcept { return failure_.has_value(); }
+  /// Whether a stream is open, those of pings aside, which some peers keep open.
+  bool in_use() const noexcept;
   /// Why it ended, for people.
   const std::string& reason() const noexcept { return reason_; }
   const ConnectionCounters& counters() const noexcept { return counters_; }
@@ -95,7 +97,7 @@ class Connection {
   /// Both directions of the stream have ended.
   void forget(Stream::State& state);
   void flush_soon();
-  /// Of what nobody waits for: with what is written next, or by itself a moment later.
+  /// Of what nothing hangs on: with what is written next, or by itself a moment later.
   void flush_lazily();
   /// Counts the buffers that the connection itself holds.
   void count_memory();
@@ -149,7 +151,7 @@ class Connection {
   std::optional<Error> failure_;
   std::string reason_;
   Timer close_timer_;
-  Timer lazy_flush_;  // until what nobody waits for is written by itself
+  Timer lazy_flush_;  // until what nothing hangs on is written by itself
   TaskGroup group_;
   Pings pings_;  // the life of the peer is asked by them, too, where the muxer has no pings
   ConnectionCounters counters_;

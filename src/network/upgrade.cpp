@@ -20,8 +20,8 @@ std::vector<std::string> early_muxers(const std::vector<std::string>& muxers) {
 // The channel, what was read from it and not used, and the deadline over all of it.
 class Handshake {
  public:
-  Handshake(const Environment& environment, std::unique_ptr<ByteStream> channel)
-      : channel_(std::move(channel)), timer_(environment.clock.schedule(environment.clock.now() + limits::handshake, [this] {
+  Handshake(const Environment& environment, std::unique_ptr<ByteStream> channel, Duration time)
+      : channel_(std::move(channel)), timer_(environment.clock.schedule(environment.clock.now() + time, [this] {
           timed_out_ = true;
           channel_->close();
         })) {}
@@ -126,7 +126,7 @@ std::optional<std::string> early_choice(const std::vector<std::string>& initiato
 
 Awaitable<Upgraded> upgrade_dialer(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel,
                                    std::optional<PeerId> expected) {
-  Handshake handshake(environment, std::move(channel));
+  Handshake handshake(environment, std::move(channel), options.time);
   multistream::Dialer security({std::string(noise_protocol)});
   NoiseHandshake noise(NoiseHandshake::Role::initiator, noise_parameters(environment, options, std::move(expected)));
   Bytes flight = security.take_output();
@@ -147,7 +147,7 @@ Awaitable<Upgraded> upgrade_dialer(const Environment& environment, const Upgrade
 }
 
 Awaitable<Upgraded> upgrade_listener(const Environment& environment, const UpgradeOptions& options, std::unique_ptr<ByteStream> channel) {
-  Handshake handshake(environment, std::move(channel));
+  Handshake handshake(environment, std::move(channel), options.time);
   multistream::Listener security([](std::string_view protocol) { return protocol == noise_protocol; });
   // Made before the peer's flight is there, since its keys take a while.
   NoiseHandshake noise(NoiseHandshake::Role::responder, noise_parameters(environment, options, std::nullopt));

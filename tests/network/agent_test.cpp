@@ -385,6 +385,7 @@ TEST(Agent, TurnsAwayConnectionsAboveItsLimit) {
   SimAgent second(network, looking());
   network.run({&listener, &first, &second}, [&]() -> Awaitable<void> {
     co_await first.agent.connect(listener.agent.addresses());
+    const Stream used = first.agent.open_stream_lazily(listener.agent.id(), "/silence");
     co_await pause(network, seconds(1));
     EXPECT_EQ(co_await error_of(discard(second.agent.connect(listener.agent.addresses()))), Errc::closed);
     first.agent.disconnect(listener.agent.id());

@@ -179,9 +179,13 @@ TEST_F(Throng, ThatStopsAfterAnyByteOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
 TEST_F(Throng, ThatSendsAByteASecondOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
   std::size_t through = 0;
   SimAgent listener(network, listening(), {{}, {}, [&](const Connection&) { ++through; }, {}});
+  SimAgent resident(network, looking());  // while whom handshakes of one address have their pace, which is no excuse
   SimHost& crowd = network.add_host();
-  network.run({&listener}, [&]() -> Awaitable<void> {
+  network.run({&listener, &resident}, [&]() -> Awaitable<void> {
     const Multiaddr address = listener.agent.addresses().front();
+    co_await resident.agent.connect(listener.agent.addresses());
+    co_await pause(network, milliseconds(10));
+    through = 0;
     std::size_t size = 0;
     TaskGroup group(network.loop());
     const auto drip = [&](std::size_t at_once) -> Awaitable<void> {
@@ -208,7 +212,8 @@ TEST_F(Throng, ThatSendsAByteASecondOfItsHandshakeIsGivenUpWhenItsTimeIsOver) {
     EXPECT_EQ(given_up(), late);
     EXPECT_EQ(through, 2U);
     co_await group.join();
-    co_await pause(network, milliseconds(1));
+    resident.agent.disconnect(listener.agent.id());
+    co_await pause(network, milliseconds(10));
     EXPECT_EQ(network.connections(), 0U);
     // Their places are free: of as many as there may be, the first is there until its own time is over.
     std::vector<std::unique_ptr<ByteStream>> held;
@@ -248,6 +253,40 @@ TEST_F(Throng, ThatTakesEveryPlaceMakesRoomForWhoeverComesFromElsewhere) {
     co_await error_of(further());
     EXPECT_NE(honest.agent.connection_to(listener.agent.id()), nullptr);
     EXPECT_NE(another.agent.connection_to(listener.agent.id()), nullptr);
+  });
+}
+
+// One address of each suffices to take every place, and a host has as many as it gives itself.
+TEST_F(Throng, ThatTakesEveryPlaceFromAnAddressEachKeepsThoseThatItUses) {
+  AgentOptions options = listening();
+  options.max_connections = 4;
+  SimAgent listener(network, options);
+  listener.agent.handle("/silence", [](Stream stream) { return discard(stream.read()); });
+  std::vector<std::unique_ptr<SimAgent>> crowd;
+  std::vector<SimAgent*> hosts{&listener};
+  while (hosts.size() < 8) hosts.push_back(crowd.emplace_back(std::make_unique<SimAgent>(network, looking())).get());
+  network.run(hosts, [&]() -> Awaitable<void> {
+    const auto is_connected = [&](std::size_t i) { return crowd[i]->agent.connection_to(listener.agent.id()) != nullptr; };
+    const auto connect = [&](std::size_t i) -> Awaitable<void> {
+      co_await crowd[i]->agent.connect(listener.agent.addresses());
+      co_await crowd[i]->agent.identify(listener.agent.id());
+      co_await pause(network, seconds(1));
+    };
+    std::vector<Stream> used;
+    const auto use = [&](std::size_t i) { used.push_back(crowd[i]->agent.open_stream_lazily(listener.agent.id(), "/silence")); };
+    for (std::size_t i = 0; i < options.max_connections; ++i) co_await connect(i);
+    use(0);
+    use(1);
+    co_await connect(4);
+    EXPECT_TRUE(is_connected(4));
+    EXPECT_FALSE(is_connected(2));  // the longest silent one of the two
+    use(4);
+    co_await connect(5);
+    EXPECT_FALSE(is_connected(3));
+    use(5);
+    const Errc refused = co_await error_of(connect(6));
+    EXPECT_EQ(refused, Errc::closed);
+    for (const std::size_t i : {0U, 1U, 4U, 5U}) EXPECT_TRUE(is_connected(i));
   });
 }
 
