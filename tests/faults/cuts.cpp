@@ -6,7 +6,8 @@
 //   leaves   goes when its connection was cut, or soon after the task has begun, which takes much longer
 //
 // Each attempt ends in time with an answer or with an error that has a name, and behind each course the provider's slot is free: at once,
-// or for who leaves after the linger time. Prints one JSON object for each course, and one for all, or ends with 1 and what went wrong.
+// or for who leaves after the linger time. Each course is cut, or its exchange ended with fewer bytes than those behind which it was to be.
+// Prints one JSON object for each course, and one for all, or ends with 1 and what went wrong.
 //
 // Usage: cuts MUXER LINGER_MS returns|leaves AT_ONCE PROVIDER...
 // PROVIDER is a multiaddr with a PeerId. AT_ONCE is how many courses each provider has at once; with 1 it may have one slot and no queue,
@@ -64,6 +65,8 @@ struct Cut {
 struct Carried {
   std::uint64_t from_requester = 0;
   std::uint64_t from_provider = 0;
+
+  std::uint64_t& of(bool requester) { return requester ? from_requester : from_provider; }
 };
 
 /// Between requesters and a provider, one course after another: each with another port would leave none, since the system keeps them for a
@@ -133,7 +136,7 @@ class Proxy {
   Awaitable<void> pump(Pair& pair, bool from_requester, std::optional<Cut> cut) {
     tcp::socket& source = from_requester ? pair.requester : pair.provider;
     tcp::socket& sink = from_requester ? pair.provider : pair.requester;
-    std::uint64_t& carried = from_requester ? pair.carried.from_requester : pair.carried.from_provider;
+    std::uint64_t& carried = pair.carried.of(from_requester);
     std::array<std::uint8_t, 16 * 1024> buffer;
     boost::system::error_code error;
     while (!error) {
@@ -145,8 +148,7 @@ class Proxy {
       std::size_t count = co_await source.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
       if (error) break;
       count = std::min<std::size_t>(count, left);
-      co_await asio::async_write(sink, asio::buffer(buffer.data(), count), asio::redirect_error(asio::use_awaitable, error));
-      carried += count;
+      carried += co_await asio::async_write(sink, asio::buffer(buffer.data(), count), asio::redirect_error(asio::use_awaitable, error));
     }
     sink.shutdown(tcp::socket::shutdown_send, error);
   }
@@ -207,7 +209,7 @@ class Sweep {
     co_await lanes.join();
     if (!problem_.empty()) throw std::runtime_error(problem_);
     for (const Multiaddr& provider : plan_.providers) co_await expect_free(provider);
-    const json::object all{{"courses", courses_}, {"cut", cut_}, {"requester", whole_.from_requester}, {"provider", whole_.from_provider}};
+    const json::object all{{"positions", whole_.from_requester + whole_.from_provider}, {"cut", cut_}, {"behind", behind_}};
     std::printf("%s\n", json::serialize(all).c_str());
   }
 
@@ -248,14 +250,19 @@ class Sweep {
     } catch (...) {
       failure = std::current_exception();
     }
-    const Carried carried = co_await proxy.end();
+    Carried carried = co_await proxy.end();
     if (!cut) whole_ = carried;
     if (failure) std::rethrow_exception(failure);
     if (plan_.at_once == 1) co_await expect_free(provider);
-    ++courses_;
-    cut_ += proxy.has_cut() ? 1 : 0;
+    if (!proxy.has_cut() && !first.answer && !first.left) throw std::runtime_error("it was not cut, and failed: " + first.message);
+    if (cut) note(*cut, proxy.has_cut(), carried.of(cut->from_requester));
     const json::object event{{"task_id", task.task_id}, {"first", first.answer ? "answered" : first.message}, {"left", first.left}};
     std::printf("%s\n", json::serialize(event).c_str());
+  }
+
+  void note(const Cut& cut, bool has_cut, std::uint64_t carried) {
+    if (!has_cut && carried >= cut.after) throw std::runtime_error("it was not cut, and carried " + std::to_string(carried));
+    ++(has_cut ? cut_ : behind_);
   }
 
   Awaitable<Attempt> attempt(Agent& agent, TaskManager& manager, Task task, Multiaddr address) {
@@ -308,8 +315,8 @@ class Sweep {
   TaskManager watching_;
   Carried whole_;
   std::string problem_;
-  std::uint64_t courses_ = 0;
   std::uint64_t cut_ = 0;
+  std::uint64_t behind_ = 0;  // positions that the exchange did not get to
 };
 
 Plan plan_of(int argc, char** argv) {
