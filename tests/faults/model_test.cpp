@@ -248,7 +248,9 @@ class World : public testing::TestWithParam<std::string> {
       life = std::make_unique<Life>(host, GetParam(), runs);
       for (step = 1; step <= steps && !HasFailure(); ++step) {
         co_await until_clear();
-        co_await take_step();
+        bool taken = false;
+        for (unsigned draws = 0; !taken && draws < most_draws; ++draws) taken = co_await draw_step();
+        EXPECT_TRUE(taken) << most_draws << " draws in a row did nothing";
         co_await pass(settled);
         model.advance(now());
         compare();
@@ -269,6 +271,7 @@ class World : public testing::TestWithParam<std::string> {
  private:
   static constexpr milliseconds settled{10};   // all that a step brings about has happened
   static constexpr milliseconds doubtful{20};  // around what happens by itself, which of the two comes first is not known
+  static constexpr unsigned most_draws = 64;   // for one step; half of them do something whatever has happened
 
   Time now() { return network.clock().now(); }
   Awaitable<void> pass(Duration time) { return pause(network, time); }
@@ -277,7 +280,8 @@ class World : public testing::TestWithParam<std::string> {
     model.advance(now());
   }
 
-  Awaitable<void> take_step() {
+  /// Whether it did something: there is not always what the drawn step would be done to.
+  Awaitable<bool> draw_step() {
     switch (network.random().below(16)) {
       case 0:
       case 1:
@@ -313,15 +317,16 @@ class World : public testing::TestWithParam<std::string> {
     return *tasks[tasks.size() - 1 - network.random().below(std::min<std::size_t>(tasks.size(), 8))];
   }
 
-  Awaitable<void> submit(Known& known) {
+  Awaitable<bool> submit(Known& known) {
     say("task " + known.task.to_json());
     co_await be_connected();
     Ask& ask = new_ask();
     model.submit(known, ask, now());
     asking.spawn(follow(ask, known, known.task));
+    co_return true;
   }
-  Awaitable<void> submit_other(Known& known) {
-    if (!model.knows(known)) co_return;
+  Awaitable<bool> submit_other(Known& known) {
+    if (!model.knows(known)) co_return false;
     say("another task as " + known.task.task_id);
     co_await be_connected();
     Ask& ask = new_ask();
@@ -329,38 +334,43 @@ class World : public testing::TestWithParam<std::string> {
     Task other = known.task;
     other.input["prompt"] = "another";
     asking.spawn(follow(ask, known, other));
+    co_return true;
   }
-  Awaitable<void> cancel() {
+  Awaitable<bool> cancel() {
     std::vector<Ask*> open;
     for (const std::unique_ptr<Ask>& ask : asks) {
       if (ask->stream != nullptr && !ask->outcome) open.push_back(ask.get());
     }
-    if (open.empty()) co_return;
+    if (open.empty()) co_return false;
     say("cancel");
     Ask& ask = *open[network.random().below(open.size())];
     model.cancel(ask, now());
     ask.stream->reset();
+    co_return true;
   }
-  Awaitable<void> disconnect() {
+  Awaitable<bool> disconnect() {
+    if (!connected) co_return false;
     say("disconnect");
     model.lose_connection(now(), true);
     requester.agent.disconnect(life->agent.id());
     connected = false;
-    co_return;
+    co_return true;
   }
-  Awaitable<void> break_connection() {
+  Awaitable<bool> break_connection() {
+    if (!connected) co_return false;
     say("break");
     model.lose_connection(now(), false);
     requester.host.kill_connections();
     connected = false;
-    co_return;
+    co_return true;
   }
   /// For a moment, which nobody has to notice; or for so long that both sides do, between 4 and 5 seconds after.
-  Awaitable<void> unplug(seconds time) {
+  Awaitable<bool> unplug(seconds time) {
+    if (!connected) co_return false;
     const bool noticed = time > limits::alive_idle + limits::alive_answer;
     const Time at = now() + limits::alive_answer;
-    if (noticed && (model.waiting() > 0 || model.changes_between(at - doubtful, at + milliseconds(3'800)))) co_return;
-    if (model.changes_between(now() + time - doubtful, now() + time + doubtful)) co_return;
+    if (noticed && (model.waiting() > 0 || model.changes_between(at - doubtful, at + milliseconds(3'800)))) co_return false;
+    if (model.changes_between(now() + time - doubtful, now() + time + doubtful)) co_return false;
     say("unplug for " + std::to_string(time.count()) + " s");
     host.unplug();
     if (noticed) {
@@ -375,17 +385,24 @@ class World : public testing::TestWithParam<std::string> {
       co_await pass(time);
     }
     host.plug_in();
+    co_return true;
   }
-  Awaitable<void> restart(bool in_good_order) {
+  /// Or a crash: nothing that the provider says from that instant on arrives. What it still does to end in this process, nobody sees.
+  Awaitable<bool> restart(bool in_good_order) {
     say(in_good_order ? "restart" : "crash");
     if (!in_good_order) {
       model.lose_answers();
       host.kill_connections();
     }
     model.shut_down();
+    const std::uint64_t heard = network.carried_from_listeners;
     co_await end_life();
+    if (!in_good_order) {
+      EXPECT_EQ(network.carried_from_listeners, heard);
+    }
     connected = false;
     life = std::make_unique<Life>(host, GetParam(), runs);
+    co_return true;
   }
   Awaitable<void> end_life() {
     co_await life->provider.shut_down(seconds(0));
