@@ -4,6 +4,7 @@
 Usage: namespaces.py [P2P-AGENT]. Ends with 77 where there can be no namespaces. The last line is "N passed, N failed, N skipped".
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,9 +26,14 @@ PROGRAM = HERE.parent.parent / "build" / "release" / "p2p-agent"
 # Seconds
 PULLED = 3  # how long a cable is out
 NOTICED = 6  # when a peer that is gone is noticed, on a machine that is never late
+EXCUSED = 2  # how late the machine may be for its lateness to excuse a peer's
 ENDS = 40  # when everything here has ended that ever does
 
 AT_ONCE = 4  # of the cases, which mostly wait
+
+
+class StoodStill(Exception):
+    """The machine was so late that what was measured says nothing."""
 
 
 class Lateness:
@@ -148,6 +154,13 @@ def check_serves(network, provider, *options):
     check(client.events[-1]["provider"] == provider.peer, "somebody else answered")
 
 
+def check_noticed(seconds, late):
+    words = f"noticed after {seconds:.2f} s, on a machine that was {late.seconds:.2f} s late"
+    check(seconds <= NOTICED + late.seconds, words)
+    if seconds > NOTICED + EXCUSED:
+        raise StoodStill(words)
+
+
 # ---- what is done to the network; each returns what is worth to know, or nothing
 
 
@@ -235,7 +248,7 @@ def provider_stopped(network):
                 finally:
                     provider.child.send_signal(signal.SIGCONT)
         check(code == 4, f"it ended with {code}")
-        check(noticed <= NOTICED + late.seconds, f"noticed after {noticed:.2f} s, on a machine that was {late.seconds:.2f} s late")
+        check_noticed(noticed, late)
         provider.expect("task", ENDS)
         check_serves(network, provider)
         provider.stop()
@@ -252,7 +265,7 @@ def requester_gone(network):
                 network.cable("requester", "down")
                 provider.expect("task", ENDS, status="lost")
                 noticed = time.monotonic() - start
-            check(noticed <= NOTICED + late.seconds, f"noticed after {noticed:.2f} s, on a machine that was {late.seconds:.2f} s late")
+            check_noticed(noticed, late)
             code, _ = end_of(client)
             check(code == 4, f"the requester ended with {code}")
         network.cable("requester", "up")
@@ -345,7 +358,16 @@ def why_not():
 
 
 def attempt(number):
-    """What is to be printed of a case, behind "passed", "FAILED" or "skipped"."""
+    """What is to be printed of a case, behind "passed", "FAILED" or "skipped". It is tried once more on a machine that stood still."""
+    with contextlib.suppress(StoodStill):
+        return once(number)
+    try:
+        return once(number)
+    except StoodStill as problem:
+        return "skipped", f"the machine stood still, twice: {problem}"
+
+
+def once(number):
     try:
         reason = why_not()
         if reason:
