@@ -10,8 +10,10 @@
 #include "support/temporary.hpp"
 #include "task/manager.hpp"
 #include "task/message.hpp"
+#include "wire/multistream.hpp"
 
 #include <unistd.h>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -154,9 +156,8 @@ std::size_t memory_of(int pid, const std::string& which) {
 std::size_t peak_memory(int pid) { return memory_of(pid, "VmHWM:"); }
 std::size_t own_memory(int pid) { return memory_of(pid, "RssAnon:"); }
 
-/// Four peers begin a task of 4 MiB on each of 250 streams, and leave its last bytes out.
-void begin_a_thousand_tasks(const Multiaddr& address, const std::string& muxer) {
-  System system;
+/// Four peers begin a task of 4 MiB on each of 250 streams, and leave its last bytes out. Until all of it is let go.
+Awaitable<void> begin_a_thousand_tasks(System& system, Multiaddr address, std::string muxer) {
   Bytes unfinished;
   put_uvarint(unfinished, limits::task_frame);
   unfinished.resize(limits::task_frame);
@@ -183,12 +184,9 @@ void begin_a_thousand_tasks(const Multiaddr& address, const std::string& muxer) 
     };
     co_await agent.run(work);
   };
-  const auto all = [&]() -> Awaitable<void> {
-    TaskGroup peers(system.loop());
-    for (int i = 0; i < 4; ++i) peers.spawn(peer());
-    co_await peers.join();
-  };
-  system.run(all());
+  TaskGroup peers(system.loop());
+  for (int i = 0; i < 4; ++i) peers.spawn(peer());
+  co_await peers.join();
   EXPECT_EQ(begun, 1000U);
 }
 
@@ -217,7 +215,8 @@ TEST(Limits, OfMemoryHoldWhateverPeersSend) {
       Serving serving({"--max-memory", std::to_string(limit >> 20) + "M", "--listen", on_127});
       const std::size_t before = peak_memory(serving.process.pid());
       if (before == 0) GTEST_SKIP() << "nobody says here how much memory a process has had";
-      begin_a_thousand_tasks(first_address(serving), muxer);
+      System system;
+      system.run(begin_a_thousand_tasks(system, first_address(serving), muxer));
       const Ended asked = run({"run", "--peer", serving.address, "still here"});
       EXPECT_EQ(asked.output, "Processed: still here\n") << asked.errors;
       EXPECT_LE(peak_memory(serving.process.pid()), limit) << muxer;
@@ -290,6 +289,120 @@ TEST(Limits, OfMemoryHoldWhateverResultsAreAskedForAgain) {
     EXPECT_LE(peak_memory(serving.process.pid()), limit) << (streamed ? "streamed" : "at once");
     serving.process.signal(SIGTERM);
     EXPECT_EQ(serving.process.wait(), 0) << serving.process.errors;
+  }
+}
+
+/// As many handshakes as an address may have unfinished, each up to the last byte of the largest frame.
+Awaitable<void> begin_handshakes(System& system, Multiaddr address, std::vector<std::unique_ptr<ByteStream>>& held) {
+  Bytes unfinished = multistream::Dialer({"/noise"}).take_output();
+  unfinished.resize(unfinished.size() + 2, 0xff);
+  unfinished.resize(unfinished.size() + limits::noise_frame - 1);
+  for (std::size_t i = 0; i < limits::pending_handshakes_address; ++i) {
+    held.push_back(system.environment().transport.dial(address));
+    ByteStream& channel = *held.back();
+    co_await channel.connect(seconds(5));
+    co_await channel.write(unfinished);
+  }
+}
+
+/// A requester of tasks whose results it asks for again.
+class Hoarder {
+ public:
+  Hoarder(System& system, Multiaddr address) : agent_(system.environment(), KeyPair::generate(system.random()), options()) {
+    addresses_.push_back(std::move(address));
+  }
+
+  Awaitable<void> connect() {
+    agent_.start();
+    provider_ = (co_await agent_.connect(addresses_))->peer();
+  }
+  bool is_connected() { return agent_.connection_to(*provider_) != nullptr; }
+  /// Has a task run whose output is as large as its prompt says. Returns when its result is there.
+  Awaitable<void> have_run(std::size_t size, bool streamed) {
+    Task task = TaskManager(agent_).make_task(std::to_string(size));
+    task.stream = streamed;
+    envelope_ = seal_message(agent_.identity(), MessageKind::task, task.to_json());
+    Stream stream = agent_.open_stream_lazily(*provider_, std::string(task_protocol));
+    co_await write_frame(stream, envelope_);
+    stream.close_write();
+    while (co_await read_frame(stream, limits::task_frame)) {
+    }
+  }
+  /// For the last result, on as many streams as may follow a task. Reads nothing of it.
+  Awaitable<void> ask_again() {
+    for (std::size_t i = 0; i < limits::task_followers; ++i) {
+      streams_.push_back(agent_.open_stream_lazily(*provider_, std::string(task_protocol)));
+      co_await write_frame(streams_.back(), envelope_);
+    }
+    co_await agent_.ping(*provider_);
+  }
+  Awaitable<void> leave() {
+    streams_.clear();
+    co_await agent_.stop();
+  }
+
+ private:
+  static AgentOptions options() {
+    AgentOptions options;
+    options.mdns = false;
+    return options;
+  }
+
+  Agent agent_;
+  std::vector<Multiaddr> addresses_;
+  std::optional<PeerId> provider_;
+  Bytes envelope_;
+  std::vector<Stream> streams_;
+};
+
+// Both shares, handshakes, and results that are remembered besides.
+TEST(Limits, OfMemoryHoldWhenAllOfThemAreReachedAtOnce) {
+  if (is_sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
+  constexpr std::size_t limit = limits::memory;
+  constexpr std::size_t result = 2'000'000;
+  constexpr std::size_t smaller = 1'000'000;  // has room beside the half of the share that its host has taken
+  for (const std::string& muxer : {std::string(yamux_protocol), std::string(mplex_protocol)}) {
+    Serving serving({"--max-memory", std::to_string(limit >> 20) + "M", "--listen", on_127, "--listen", "/ip6/::1/tcp/0", "--allow-any",
+                     "--as", "flood", "--", "sh", "-c", "read -r size; head -c \"$size\" /dev/zero | tr '\\0' x"});
+    ASSERT_EQ(serving.addresses.size(), 2U);
+    const std::size_t before = peak_memory(serving.process.pid());
+    if (before == 0) GTEST_SKIP() << "nobody says here how much memory a process has had";
+    System system;
+    std::vector<std::unique_ptr<Hoarder>> hoarders;  // on two hosts, since one has no more than half of what there is for tasks
+    for (const std::string& address : serving.addresses) {
+      hoarders.push_back(std::make_unique<Hoarder>(system, Multiaddr::from_text(address).value()));
+    }
+    std::vector<std::unique_ptr<ByteStream>> handshakes;
+    std::chrono::steady_clock::duration held{};
+    const auto attack = [&]() -> Awaitable<void> {
+      for (const auto& hoarder : hoarders) {
+        co_await hoarder->connect();
+        for (std::size_t i = 0; i < limits::memory_share(limit) / 2 / (2 * result); ++i) {
+          co_await hoarder->have_run(result, true);
+          co_await hoarder->ask_again();
+        }
+      }
+      // Others take their place among those that are remembered.
+      for (std::size_t i = 0; i <= limits::results_kept_bytes / smaller; ++i) co_await hoarders.front()->have_run(smaller, false);
+      const auto begun = std::chrono::steady_clock::now();
+      for (const std::string& address : serving.addresses) {
+        co_await begin_handshakes(system, Multiaddr::from_text(address).value(), handshakes);
+      }
+      co_await begin_a_thousand_tasks(system, first_address(serving), muxer);
+      held = std::chrono::steady_clock::now() - begun;
+      for (const auto& hoarder : hoarders) EXPECT_TRUE(hoarder->is_connected());
+      const Ended asked = run({"run", "--peer", serving.address, "5"});
+      EXPECT_EQ(asked.output, "xxxxx\n") << asked.errors;
+      for (const auto& hoarder : hoarders) co_await hoarder->leave();
+    };
+    system.run(attack());
+    const std::size_t peak = peak_memory(serving.process.pid());
+    EXPECT_LE(peak, limit) << muxer;
+    if (held > limits::handshake - seconds(1)) GTEST_SKIP() << "this machine is too slow for it";
+    EXPECT_GE(peak, before + limit / 4 * 3) << "it was no attack";
+    serving.process.signal(SIGTERM);
+    EXPECT_EQ(serving.process.wait(), 0);
+    EXPECT_NE(serving.process.errors.find("memory"), std::string::npos) << serving.process.errors;
   }
 }
 

@@ -53,9 +53,10 @@ class Serving {
     const json::object event = parsed(process.line());
     EXPECT_EQ(text_of(event, "event"), "listening") << process.errors;
     peer = text_of(event, "peer");
-    if (const json::value* const addresses = event.if_contains("addrs"); addresses != nullptr && !addresses->get_array().empty()) {
-      address = addresses->get_array().at(0).get_string().c_str();
+    if (const json::value* const all = event.if_contains("addrs"); all != nullptr) {
+      for (const json::value& one : all->get_array()) addresses.emplace_back(one.get_string().c_str());
     }
+    if (!addresses.empty()) address = addresses.front();
   }
 
   /// Returns when its own info says that it runs a task. Fails when none of many looks sees one.
@@ -70,7 +71,8 @@ class Serving {
 
   Process process;
   std::string peer;
-  std::string address;
+  std::vector<std::string> addresses;
+  std::string address;  // the first of them
 
  private:
   static std::vector<std::string> complete(std::vector<std::string> arguments) {
