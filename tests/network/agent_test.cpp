@@ -554,6 +554,60 @@ TEST(Agent, HearsNoMoreOfAnIdentifyThanItsLimits) {
   });
 }
 
+// In an answer, and in one that it pushes.
+TEST(Agent, HearsAnIdentifyMessageUpToItsLimitAndNotOneByteMore) {
+  SimNetwork network;
+  SimAgent agent(network, looking());
+  SimAgent liar(network, listening());
+  const auto naming = [](std::size_t addresses) {
+    Identify lie;
+    for (std::size_t i = 0; i < addresses; ++i) {
+      const std::string host = "10." + std::to_string(i / 65536) + "." + std::to_string(i / 256 % 256) + "." + std::to_string(i % 256);
+      lie.listen_addrs.push_back(Multiaddr::tcp(host, 1).value());
+    }
+    return lie;
+  };
+  Identify largest = naming(700);
+  largest.signed_peer_record.resize(1000);
+  const auto size = [&] { return largest.encode().size() - 2; };  // without its length
+  largest.signed_peer_record.resize(1000 + limits::identify_message - size());
+  Identify larger = largest;
+  larger.signed_peer_record.push_back(0);
+  const Identify many = naming(10'000);
+  const std::vector<const Identify*> beyond{&larger, &many};
+  Identify said;
+  liar.agent.handle(std::string(identify_protocol), [&](Stream stream) { return answer_identify(std::move(stream), said); });
+  network.run({&agent, &liar}, [&]() -> Awaitable<void> {
+    const PeerId peer = liar.agent.id();
+    const auto ask = [&]() -> Awaitable<void> { co_await agent.agent.identify(peer); };
+    for (const Identify* const refused : beyond) {
+      said = *refused;
+      co_await agent.agent.connect(liar.agent.addresses());
+      EXPECT_EQ(co_await error_of(ask()), Errc::closed);
+      EXPECT_GT(co_await agent.agent.ping(peer), Duration(0));
+      agent.agent.disconnect(peer);
+    }
+    said = largest;
+    co_await agent.agent.connect(liar.agent.addresses());
+    const Identify heard = co_await agent.agent.identify(peer);
+    EXPECT_EQ(heard.signed_peer_record, largest.signed_peer_record);
+    EXPECT_EQ(heard.listen_addrs.size(), limits::identify_addresses);
+    for (const Identify* const refused : beyond) {
+      said = *refused;
+      said.agent_version = "pushed";
+      Stream push = co_await liar.agent.open_stream(agent.agent.id(), std::string(identify_push_protocol));
+      const Bytes message = said.encode();
+      const auto write = [&]() -> Awaitable<void> {
+        co_await push.write(message);
+        co_await push.finish(seconds(1));
+      };
+      EXPECT_NE(co_await error_of(write()), Errc());
+      EXPECT_EQ((co_await agent.agent.identify(peer)).encode(), heard.encode());
+      EXPECT_GT(co_await agent.agent.ping(peer), Duration(0));
+    }
+  });
+}
+
 TEST(Agent, KeepsAConnectionWhosePeerLiesAboutItsKey) {
   SimNetwork network;
   SimAgent dialer(network, looking());
