@@ -71,14 +71,15 @@ inline constexpr seconds close_flush{2};                 // for what is still to
 inline constexpr milliseconds lazy_write{20};            // until what nothing hangs on is written by itself
 
 // Memory
-inline constexpr std::size_t memory = 256 * 1024 * 1024;       // bytes in all, unless told otherwise
-inline constexpr std::size_t memory_least = 96 * 1024 * 1024;  // bytes that it takes to work on the largest tasks
+inline constexpr std::size_t memory = 256 * 1024 * 1024;         // bytes in all, unless told otherwise
+inline constexpr std::size_t memory_least = 128 * 1024 * 1024;   // bytes, with which all of it holds when each limit is reached at once
+inline constexpr std::size_t memory_besides = 32 * 1024 * 1024;  // bytes that no share counts: pending handshakes, results that are kept
 /// For connections, and as much for tasks; the rest is for the work on both.
-constexpr std::size_t memory_share(std::size_t all) { return all / 8 * 3; }
+constexpr std::size_t memory_share(std::size_t all) { return (all - memory_besides) / 7 * 3; }
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
 /// What an agent with so many connections has, unless told otherwise: enough for half of their share to be left when all are there.
 constexpr std::size_t memory_for(std::size_t most_connections) {
-  return std::max(memory, 2 * connection_memory * most_connections / 3 * 8);
+  return std::max(memory, memory_besides + 2 * connection_memory * most_connections / 3 * 7);
 }
 inline constexpr std::size_t stream_memory = 4 * 1024;  // bytes that a stream counts for, besides what it holds
 inline constexpr std::size_t stream_kept = 16 * 1024;   // bytes of a buffer that a stream keeps while it has nothing to read

@@ -355,11 +355,10 @@ class Hoarder {
   std::vector<Stream> streams_;
 };
 
-// Both shares, and what counts for neither: handshakes (17 MiB) and results that are remembered (16 MiB). A quarter of limits::memory_least
-// is less than these and the program: it takes 109 to 114 MiB of 96 then.
+// Both shares, and what counts for neither: handshakes (17 MiB) and results that are remembered (16 MiB).
 TEST(Limits, OfMemoryHoldWhenAllOfThemAreReachedAtOnce) {
   if (is_sanitized()) GTEST_SKIP() << "a sanitizer takes memory of its own";
-  constexpr std::size_t limit = limits::memory;
+  constexpr std::size_t limit = limits::memory_least;
   constexpr std::size_t result = 2'000'000;
   constexpr std::size_t smaller = 1'000'000;  // has room beside the half of the share that its host has taken
   for (const std::string& muxer : {std::string(yamux_protocol), std::string(mplex_protocol)}) {

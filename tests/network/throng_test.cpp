@@ -261,7 +261,7 @@ TEST_F(Throng, ThatTakesEveryPlaceFromAnAddressEachKeepsThoseThatItUses) {
   AgentOptions options = listening();
   options.max_connections = 4;
   SimAgent listener(network, options);
-  listener.agent.handle("/silence", [](Stream stream) { return discard(stream.read()); });
+  listener.agent.handle("/silence", [](Stream stream) -> Awaitable<void> { co_await stream.read(); });
   std::vector<std::unique_ptr<SimAgent>> crowd;
   std::vector<SimAgent*> hosts{&listener};
   while (hosts.size() < 8) hosts.push_back(crowd.emplace_back(std::make_unique<SimAgent>(network, looking())).get());
