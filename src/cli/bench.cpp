@@ -370,21 +370,34 @@ class Bench {
     }
   }
 
+  /// A row for people: rates by themselves, times of single measurements in columns.
   void tell(std::string_view name, std::string_view member, const json::object& figures) {
     report_[member] = figures;
-    char text[64];
-    std::snprintf(text, sizeof text, "%-28s", std::string(name).c_str());
-    std::string line = text;
-    const json::object* shown = &figures;
-    if (const json::value* const latency = figures.if_contains("latency_ms")) {
-      line += "  " + json::serialize(figures.at("per_s")) + " a second; each";
-      shown = &latency->get_object();
+    const json::value* const latency = figures.if_contains("latency_ms");
+    const json::object& times = latency != nullptr ? latency->get_object() : figures;
+    if (!std::exchange(has_header_, true)) session_.console().line(row("", {"a second", "MB/s", "min, ms", "p50", "p99", "max"}));
+    std::vector<std::string> cells;
+    for (const char* const key : {"per_s", "MBps"}) cells.push_back(cell(figures, key));
+    for (const char* const key : {"min", "p50", "p99", "max"}) cells.push_back(cell(times, key));
+    session_.console().line(row(name, cells));
+  }
+
+  static std::string cell(const json::object& figures, std::string_view key) {
+    const json::value* const value = figures.if_contains(key);
+    if (value == nullptr) return "";
+    const double number = value->to_number<double>();
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*f", number < 10 ? 3 : number < 100 ? 2 : 0, number);
+    return text;
+  }
+
+  static std::string row(std::string_view name, const std::vector<std::string>& cells) {
+    std::string line(name);
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      const std::size_t end = 28 + 9 * (i + 1);
+      line.append(end - std::min(end, line.size() + cells[i].size()), ' ').append(cells[i]);
     }
-    for (const auto& [key, value] : *shown) {
-      std::snprintf(text, sizeof text, "  %s %s", std::string(key).c_str(), json::serialize(value).c_str());
-      line += text;
-    }
-    session_.console().line(line);
+    return line.substr(0, line.find_last_not_of(' ') + 1);
   }
 
   /// What was measured since the last time, if anything was.
@@ -400,6 +413,7 @@ class Bench {
   std::vector<std::unique_ptr<Dialler>> diallers_;
   Target target_;
   json::object report_{{"event", "bench"}};
+  bool has_header_ = false;
 };
 
 }  // namespace
