@@ -2,6 +2,7 @@
 
 JOBS ?= $(shell cores=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((cores > 2 ? 2 : cores)))
 FUZZ_SECONDS ?= 60
+FUZZ_JOBS ?= $(JOBS)
 REPEAT ?= 1000
 MINUTES ?= 30
 PREFIX ?= /usr/local
@@ -125,9 +126,9 @@ bench-mdns: need-dev  ## Let 2 to 1,000 agents discover each other for an hour o
 	$(call build,release,-DP2P_TESTS=ON,mdns_scale)
 	@bench/mdns.py $(AGENTS)
 
-fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS
+fuzz: need-dev  ## Fuzz each decoder for FUZZ_SECONDS, FUZZ_JOBS at once
 	$(call build,fuzz,,fuzz/all)
-	@scripts/fuzz $(FUZZ_SECONDS) $(JOBS)
+	@scripts/fuzz $(FUZZ_SECONDS) $(FUZZ_JOBS)
 
 fuzz-record: need-dev  ## Add to the fuzzers' corpora what the interop peers say
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent interop_recorder)
