@@ -74,8 +74,9 @@ inline constexpr milliseconds lazy_write{20};            // until what nothing h
 inline constexpr std::size_t memory = 256 * 1024 * 1024;         // bytes in all, unless told otherwise
 inline constexpr std::size_t memory_least = 128 * 1024 * 1024;   // bytes, with which all of it holds when each limit is reached at once
 inline constexpr std::size_t memory_besides = 32 * 1024 * 1024;  // bytes that no share counts: pending handshakes, results that are kept
-/// For connections, and as much for tasks; the rest is for the work on both.
-constexpr std::size_t memory_share(std::size_t all) { return (all - memory_besides) / 7 * 3; }
+/// For connections, and as much for tasks; the rest is for the work on both. Nothing of what is needed besides.
+constexpr std::size_t memory_share(std::size_t all) { return (all - std::min(all, memory_besides)) / 7 * 3; }
+static_assert(memory_share(memory_besides - 1) == 0);
 inline constexpr std::size_t connection_memory = 16 * 1024;  // bytes that a connection counts for, whatever happens on it
 /// What an agent with so many connections has, unless told otherwise: enough for half of their share to be left when all are there.
 constexpr std::size_t memory_for(std::size_t most_connections) {

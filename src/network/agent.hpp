@@ -41,7 +41,8 @@ struct AgentOptions {
   /// Inbound, from one IP address.
   std::size_t max_connections_per_address = limits::connections_address;
   /// Bytes. Connections and what arrives on them take at most limits::memory_share() of it: above that the largest of the address that
-  /// takes most is ended. A provider's tasks take as much; then it is busy. Unless told: limits::memory_for(max_connections).
+  /// takes most is ended. A provider's tasks take as much; then it is busy. Below limits::memory_least not all limits at once are within
+  /// it, and up to limits::memory_besides nothing is left. Unless told: limits::memory_for(max_connections).
   std::optional<std::size_t> max_memory = {};
 
   std::size_t memory() const { return max_memory.value_or(limits::memory_for(max_connections)); }
