@@ -73,8 +73,8 @@ tsan: need-dev  ## Run the tests with ThreadSanitizer
 	$(call build,tsan)
 	$(call run-tests,tsan)
 
-coverage: asan  ## The same, and print the lines of src/ that the tests reach; fail under 90 %, and over lines without an argument
-	@scripts/coverage $(COVERAGE)
+coverage: asan  ## The same, and print the lines of src/ that the tests reach; fail under 90 %, and over UNARGUED (0) places without an argument
+	@scripts/coverage $(UNARGUED)
 
 faults: need-test  ## Break connections at every byte, take random steps, pull cables; FAULTS_SEED=N for the same steps again
 	$(call build,release,-DP2P_TESTS=ON,p2p-agent cuts fault_tests)

@@ -261,10 +261,10 @@ Agent::Peer& Agent::adopt(Upgraded upgraded, Admission::Guest guest) {
 }
 
 Awaitable<void> Agent::look_after(std::list<Peer>::iterator peer) {
-  TaskGroup running(environment_.loop);
-  running.spawn(peer->connection.run());  // first: what it finds to write when it begins leaves alone
-  running.spawn(ask_identify(*peer));
-  co_await running.join();
+  TaskGroup asking(environment_.loop);
+  asking.spawn(ask_identify(*peer));
+  co_await peer->connection.run();
+  co_await asking.join();
   if (events_.disconnected) events_.disconnected(peer->connection);
   const PeerId id = peer->connection.peer();
   const bool closed_here = peer->closed_here;

@@ -60,12 +60,13 @@ Connection::Connection(const Environment& environment, const StreamHandlers& han
       relieved_(environment.clock, environment.loop),
       behind_read_(environment.loop),
       group_(environment.loop),
-      pings_(environment_, group_, [this] { return open_stream_lazily(std::string(ping_protocol)); }) {}
+      pings_(environment_, group_, [this] { return open_stream_lazily(std::string(ping_protocol)); }) {
+  group_.spawn(write_loop());  // before there is something to write: what begins with the connection leaves in one go
+}
 
 Connection::~Connection() = default;
 
 Awaitable<void> Connection::run() {
-  group_.spawn(write_loop());
   heard_ = environment_.clock.now();
   session_->ping(heard_);
   check_life_at(heard_ + limits::alive_in_use);

@@ -47,7 +47,7 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// Returns when the connection has ended and every handler of its streams with it. Once.
+  /// Reads. Returns when the connection has ended and every handler of its streams with it. Once, for each connection that is made.
   Awaitable<void> run();
 
   /// A stream on which the peer agreed to speak `protocol`. Throws unsupported, exhausted, closed, timed_out: behind limits::negotiation,
