@@ -30,7 +30,7 @@ constexpr const char* exit_codes =
     "6 out of time, 7 something did not verify, 130 interrupted.";
 
 /// Gives a command those options that the command line names, or all of them where it asks for help: to make what nobody uses takes CLI11 a
-/// tenth of the time until an agent listens.
+/// twentieth of the time until an agent listens.
 class NamedOptions {
  public:
   NamedOptions(CLI::App& command, std::span<char* const> words) : command_(command), words_(words) {}
@@ -313,8 +313,9 @@ int main_of(int argc, char** argv) {
   for (const Command& command : named != nullptr ? std::span(named, 1) : std::span(commands)) {
     CLI::App* const subcommand = app.add_subcommand(command.name, command.description);
     subcommand->footer(exit_codes);
+    if (named == nullptr) continue;
     NamedOptions options(*subcommand, {words.begin(), dashes});
-    if (named != nullptr) call = command.prepare(options, {has_command ? dashes + 1 : words.end(), words.end()});
+    call = command.prepare(options, {has_command ? dashes + 1 : words.end(), words.end()});
   }
 
   // Which form errors take must be known even when the command line cannot be read.
