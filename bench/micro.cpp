@@ -40,6 +40,23 @@ std::size_t size_of(const State& state) { return static_cast<std::size_t>(state.
 
 // --- base ---
 
+// Behind a page by as many bytes as are given: how far apart what is read and what is written lie there must not matter.
+void copy_32k(State& state) {
+  constexpr std::size_t page = 4096;
+  const Bytes room(2 * page + 32 * 1024);
+  const std::size_t into_page = reinterpret_cast<std::uintptr_t>(room.data()) % page;
+  Bytes to;
+  to.reserve(room.size());
+  const std::size_t behind_to = reinterpret_cast<std::uintptr_t>(to.data()) % page;
+  const ByteView bytes = ByteView(room).subspan((2 * page + behind_to - size_of(state) - into_page) % page, 32 * 1024);
+  measure(state, bytes.size(), [&to, bytes] {
+    to.clear();
+    append(to, bytes);
+    DoNotOptimize(to.data());
+  });
+}
+BENCHMARK(copy_32k)->Arg(0)->Arg(8)->Arg(16);
+
 void varint_write(State& state) {
   Bytes out;
   out.reserve(max_uvarint_size);

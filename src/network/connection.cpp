@@ -11,9 +11,10 @@
 namespace p2p {
 namespace {
 
-constexpr std::size_t work_before_flush = 16;    // coroutines that go on before what there is to write is written
-constexpr std::size_t ready_before_flush = 256;  // and those that were ready before what was read
-constexpr std::size_t input_size = 128 * 1024;   // bytes; holds the largest record and most of a next one
+constexpr std::size_t work_before_flush = 16;                    // coroutines that go on before what there is to write is written
+constexpr std::size_t ready_before_flush = 256;                  // and those that were ready before what was read
+constexpr std::size_t input_size = 4 * NoiseWriter::full_frame;  // bytes; two of the largest frames fit as well
+static_assert(input_size >= 2 * (2 + limits::noise_frame));
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
 constexpr std::chrono::milliseconds write_that_waited{1};
@@ -104,7 +105,7 @@ Awaitable<void> Connection::read_loop() {
     co_await channel_->wait_readable();
     if (input_.size() < input_size) {
       Bytes buffer = InputBuffers::take();
-      std::copy(input_.begin(), input_.end(), buffer.begin());
+      move_to_front(buffer.data(), input_);
       input_ = std::move(buffer);
     }
     const std::size_t count = co_await channel_->read_some(ByteSpan(input_).subspan(input_end_));
@@ -125,7 +126,7 @@ void Connection::make_room() {
     std::swap(kept, input_);
     InputBuffers::give_back(std::move(kept));
   } else {
-    std::copy(left.begin(), left.end(), input_.begin());
+    move_to_front(input_.data(), left);
   }
   count_memory();
 }

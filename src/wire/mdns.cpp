@@ -61,7 +61,9 @@ Owned<ldns_rdf> number_data(std::uint16_t number) { return owned(ldns_native2rdf
 
 Owned<ldns_rdf> string_data(std::string_view text) {
   assert(text.size() <= 255);
-  Bytes raw{static_cast<std::uint8_t>(text.size())};
+  Bytes raw;
+  raw.reserve(1 + text.size());
+  raw.push_back(static_cast<std::uint8_t>(text.size()));
   append(raw, as_bytes(text));
   return raw_data(LDNS_RDF_TYPE_STR, raw);
 }

@@ -37,7 +37,7 @@ void NoiseWriter::append(ByteView plaintext) {
       open_ = out_.size();
     }
     const std::size_t count = std::min(plaintext.size(), limits::noise_write - (out_.size() - open_));
-    out_.insert(out_.end(), plaintext.begin(), plaintext.begin() + static_cast<std::ptrdiff_t>(count));
+    p2p::append(out_, plaintext.first(count));
     plaintext = plaintext.subspan(count);
     if (out_.size() - open_ == limits::noise_write) flush();
   }

@@ -31,6 +31,8 @@ namespace p2p {
 /// encrypted in place.
 class NoiseWriter final : public ByteSink {
  public:
+  static constexpr std::size_t full_frame = 2 + limits::noise_write + crypto::Aead::tag_size;  // bytes of one whose record is full
+
   explicit NoiseWriter(crypto::Aead key) : key_(std::move(key)) {}
 
   void append(ByteView plaintext) override;
