@@ -45,7 +45,7 @@ inline constexpr std::size_t streams_outbound = 256;       // open streams of a 
 inline constexpr std::size_t control_frames = 256 * 1024;  // bytes of answers to frames, owed to a peer that does not read them
 
 // Connections
-inline constexpr std::size_t write_buffer = 256 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
+inline constexpr std::size_t write_buffer = 128 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
 inline constexpr seconds handshake{10};                         // from accept, or from TCP's connect, to a muxed connection
 inline constexpr seconds negotiation{10};                       // of a stream's protocol
 inline constexpr std::size_t negotiating_streams = 128;         // inbound streams of a connection whose protocol is not agreed on yet
