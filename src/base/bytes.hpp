@@ -32,6 +32,7 @@ inline constexpr std::size_t copy_piece = 2048;
 /// Like std::memmove, towards a front that may overlap what is moved.
 void move_to_front(std::uint8_t* front, ByteView bytes) noexcept;
 
+/// What append() does with more than a piece. It asks for memory once.
 void append_in_pieces(Bytes& to, ByteView bytes);
 
 inline void append(Bytes& to, ByteView bytes) {
