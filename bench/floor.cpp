@@ -35,9 +35,9 @@ constexpr milliseconds crypto_time{450};  // for each of four
 constexpr int rtt_warm_up = 500;
 constexpr std::size_t ping_size = 32;
 constexpr std::size_t message_size = 300;  // bytes that a task's signature covers, about
-constexpr std::size_t bulk_size = 128 * 1024;
 constexpr std::size_t record_size = limits::noise_write + crypto::Aead::tag_size;
-constexpr std::size_t records_at_once = 4;  // the same 128 KiB
+constexpr std::size_t records_at_once = 4;
+constexpr std::size_t bulk_size = records_at_once * record_size;  // bytes at once without a cipher, too
 
 /// Not a bug, but nothing can be measured without it.
 int must(int result, const char* what) {

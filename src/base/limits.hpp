@@ -26,9 +26,11 @@ inline constexpr std::size_t multistream_proposals = 64;  // proposals in one ne
 // Noise
 inline constexpr std::size_t noise_frame = 65535;  // bytes behind the 2-byte length
 inline constexpr std::size_t noise_plaintext = noise_frame - 16;
-inline constexpr std::size_t noise_write = 32 * 1024;  // plaintext bytes that we put into one record: fits the cache
-inline constexpr std::size_t noise_muxers = 100;       // entries of an early-muxer list that are looked at
-inline constexpr std::size_t noise_proofs = 64;        // of identity that held and need no second check
+// Plaintext bytes that we put into one record: it fits the cache, is a multiple of the 128 that Poly1305 takes fastest, and two such frames
+// fit into the 64 KiB, headers included, that the kernel hands to a device at once. It makes a packet of its own of the few bytes beyond.
+inline constexpr std::size_t noise_write = 32 * 1024 - 128;
+inline constexpr std::size_t noise_muxers = 100;  // entries of an early-muxer list that are looked at
+inline constexpr std::size_t noise_proofs = 64;   // of identity that held and need no second check
 
 // Muxers
 inline constexpr std::uint32_t yamux_initial_window = 256 * 1024;    // bytes; fixed by the protocol
@@ -45,7 +47,8 @@ inline constexpr std::size_t streams_outbound = 256;       // open streams of a 
 inline constexpr std::size_t control_frames = 256 * 1024;  // bytes of answers to frames, owed to a peer that does not read them
 
 // Connections
-inline constexpr std::size_t write_buffer = 128 * 1024;         // bytes of ciphertext waiting for the socket; writers wait above it
+// Bytes of frames waiting for the socket, four full ones: writers wait above it.
+inline constexpr std::size_t write_buffer = 4 * (2 + noise_write + 16);
 inline constexpr seconds handshake{10};                         // from accept, or from TCP's connect, to a muxed connection
 inline constexpr seconds negotiation{10};                       // of a stream's protocol
 inline constexpr std::size_t negotiating_streams = 128;         // inbound streams of a connection whose protocol is not agreed on yet
