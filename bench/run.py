@@ -554,7 +554,7 @@ MEASUREMENTS = [
     Measurement(system_calls, ("provider writes", "provider reads", "requester writes", "requester reads"), once=True),
     Measurement(connections, ("dial", "first byte", "connections 1"), turns=3),
     Measurement(parallel_connections, ("connections 8",), turns=3),
-    Measurement(bulk, ("bulk up", "bulk down"), turns=5),
+    Measurement(bulk, ("bulk up", "bulk down"), turns=10),
     Measurement(memory, ("memory",)),
     Measurement(starts, ("start",), turns=20, each_muxer=False),
     Measurement(idle, ("idle",), turns=3, each_muxer=False),

@@ -56,6 +56,32 @@ TEST(Watch, PausesWhileOthersWantTheProcessor) {
   EXPECT_TRUE(watch.goes_on(over));
 }
 
+// How long the watch rests behind a turn that others took at `now`, which is then when it goes on. What it watched for came meanwhile.
+Duration rest_behind(Watch& watch, Time& now) {
+  watch.yielded(now, now + Watch::others_turn);
+  const Time begun = now += Watch::others_turn;
+  watch.worked(now);
+  do {
+    now += microseconds(100);
+    watch.slept(now - microseconds(100), now);
+  } while (!watch.goes_on(now));
+  return now - begun;
+}
+
+TEST(Watch, PausesLongerForOthersWhoStay) {
+  Watch watch(start);
+  Time now = start;
+  EXPECT_EQ(rest_behind(watch, now), Watch::for_others);
+  EXPECT_EQ(rest_behind(watch, now), 2 * Watch::for_others);
+  now += Watch::most_for_others - milliseconds(1);
+  EXPECT_EQ(rest_behind(watch, now), 4 * Watch::for_others);
+  for (int i = 0; i < 10; ++i) rest_behind(watch, now);
+  EXPECT_EQ(rest_behind(watch, now), Watch::most_for_others);
+
+  now += Watch::most_for_others;  // they are gone
+  EXPECT_EQ(rest_behind(watch, now), Watch::for_others);
+}
+
 // One thing after another comes a little later than it watches for.
 TEST(Watch, IsNotForWhoeverMakesItWatchInVain) {
   Watch watch(start);
