@@ -15,6 +15,7 @@ constexpr std::size_t work_before_flush = 16;                    // coroutines t
 constexpr std::size_t ready_before_flush = 256;                  // and those that were ready before what was read
 constexpr std::size_t input_size = 5 * NoiseWriter::full_frame;  // bytes; two of the largest frames fit as well
 static_assert(input_size >= 2 * (2 + limits::noise_frame));
+static_assert(limits::write_buffer == 4 * NoiseWriter::full_frame);  // as many as are written at once
 constexpr std::size_t input_kept = 16 * 1024;    // of a record's beginning that waits outside such a buffer, which others need meanwhile
 constexpr std::size_t much_written = 64 * 1024;  // bytes that a peer takes who is there
 constexpr std::chrono::milliseconds write_that_waited{1};

@@ -37,9 +37,9 @@ class Watch {
   void yielded(Time from, Time to) noexcept {
     watched_ = true;
     if (to - from < others_turn) return;
-    for_others_ = to < others_end_ + most_for_others ? std::min<Duration>(2 * for_others_, most_for_others) : Duration(for_others);
-    others_end_ = to + for_others_;
-    rest_until(others_end_);
+    rest_ = to < rested_ + most_for_others ? std::min<Duration>(2 * rest_, most_for_others) : Duration(for_others);
+    rested_ = to + rest_;
+    rest_until(rested_);
   }
   /// It slept, and did the first of what woke it.
   void slept(Time from, Time to) noexcept {
@@ -61,8 +61,8 @@ class Watch {
 
   Time worked_;
   Time not_before_{};
-  Duration for_others_ = for_others;
-  Time others_end_{};
+  Duration rest_ = for_others;  // the last one for others
+  Time rested_{};               // and its end
   int credit_ = most_credit;
   bool watching_ = true;
   bool watched_ = false;  // since something was done
